@@ -1,0 +1,61 @@
+# Two commands are enough: `make demo` shows the main job, `make test` proves everything. Both do all set-up on a machine that has
+# only Python 3.11, make, git and a package manager (Go, for the real control plane of `make test`, comes from there too).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+UV_VERSION := 0.13.8
+export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+ARGS ?=
+
+.PHONY: help setup tools demo test test-fast check format crds lock bench clean
+
+help: ## this text
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## the Python environment, from the committed lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q uv==$(UV_VERSION)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e .
+	@touch $@
+
+tools: setup ## the programs of the test bed: found, or built once and cached (about 10 minutes cold)
+	$(BIN)/python -m tests.testbed.tools
+
+demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, in a minute
+	@$(BIN)/python -m canary.sandbox.programs
+	@$(BIN)/canary demo $(ARGS)
+
+test: check tools ## everything: lint, types, layers, unit, conformance and end-to-end tests on real parts
+	$(BIN)/pytest $(ARGS)
+
+test-fast: setup ## the inner loop: no real cluster, under 90 s
+	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 2 -q $(ARGS)
+
+check: setup ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crds: setup ## write crds/ and the chart's copy from the models
+	$(BIN)/python -m canary.api.crd crds
+
+lock: setup ## write requirements.lock anew
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+
+bench: tools ## figures beside the peer (FLAGGER_BIN names its binary)
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove what set-up made here (caches of the test bed stay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

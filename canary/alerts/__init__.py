@@ -1,0 +1,1 @@
+"""Messages to chats: one file per chat."""

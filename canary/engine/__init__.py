@@ -1,0 +1,1 @@
+"""The running operator: what wakes a canary, how one tick observes, decides and acts."""

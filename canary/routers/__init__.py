@@ -1,0 +1,1 @@
+"""How traffic moves: one file per mesh; the mesh's built-in queries live on its router."""

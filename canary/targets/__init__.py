@@ -1,0 +1,1 @@
+"""What is released: the workload, its primary copy, their Services, and the configuration they mount."""
