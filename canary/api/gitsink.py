@@ -1,0 +1,247 @@
+"""GitSink: where and how the outcomes of releases are written to Git.
+
+Its values end up in arguments of the `git` program and in paths of a repository, so here (unlike the kinds shared with
+Flagger, whose manifests must never become unreadable) bad values are refused both by the CRD and by the model: a URL that
+is neither HTTP nor SSH, a URL with a password in it, a branch that looks like an option, a path that leaves the repository.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from canary.api.common import (
+    EXTENSION_API_VERSION,
+    Condition,
+    Flag,
+    Int64,
+    Integer,
+    Metadata,
+    Model,
+    OptionalText,
+    SecretRef,
+    Status,
+    StringMap,
+    Text,
+    Timestamp,
+    is_empty,
+)
+from canary.api.parsing import parse_object
+
+URL_PATTERN: Final = (
+    r"^(https?://[A-Za-z0-9\[][^@\s/?#]*(/[^\s?#]*)?"  # no user info: credentials belong into secretRef
+    r"|ssh://([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][^@\s/?#]*/[^\s?#]+"
+    r"|[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s:-][^\s:]*)$"
+)
+BRANCH_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
+LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f<>]+$"
+CLUSTER_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+PATH_PATTERN: Final = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+
+
+def _matching(pattern: str, problem: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(check)
+
+
+def _branch(value: str) -> str:
+    if ".." in value or "//" in value or value.endswith(("/", ".", ".lock")):
+        raise ValueError("is not a branch name that Git accepts")
+    return value
+
+
+def _inside(value: str) -> str:
+    if ".." in value.split("/"):
+        raise ValueError("must stay inside the repository: no `..`")
+    return value
+
+
+_BRANCH_RULES: Final = [
+    {"rule": "!self.contains('..') && !self.contains('//')", "message": "is not a branch name that Git accepts"},
+    {
+        "rule": "!self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')",
+        "message": "is not a branch name that Git accepts",
+    },
+]
+RepositoryUrl = Annotated[
+    Text,
+    _matching(URL_PATTERN, "must be an http, https or ssh URL (or user@host:path), without a password in it"),
+    WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": URL_PATTERN}),
+]
+Branch = Annotated[
+    Text,
+    _matching(BRANCH_PATTERN, "is not a branch name that Git accepts"),
+    AfterValidator(_branch),
+    WithJsonSchema({"type": "string", "maxLength": 244, "pattern": BRANCH_PATTERN, "x-kubernetes-validations": _BRANCH_RULES}),
+]
+Line = Annotated[
+    Text,
+    _matching(LINE_PATTERN, "must be one line, without control characters, < and >"),
+    WithJsonSchema({"type": "string", "maxLength": 200, "pattern": LINE_PATTERN}),
+]
+ClusterName = Annotated[
+    Text,
+    _matching(CLUSTER_PATTERN, "must be lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"),
+    WithJsonSchema({"type": "string", "maxLength": 253, "pattern": CLUSTER_PATTERN}),
+]
+RepositoryPath = Annotated[
+    Text,
+    _matching(PATH_PATTERN, "must be a path from the root of the repository, without a leading `/`"),
+    AfterValidator(_inside),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 512,
+            "pattern": PATH_PATTERN,
+            "x-kubernetes-validations": [
+                {"rule": "!self.split('/').exists(part, part == '..')", "message": "must stay inside the repository: no `..`"}
+            ],
+        }
+    ),
+]
+
+
+class Revert(enum.StrEnum):
+    """What is taken back in Git after a failed release."""
+
+    IMAGE = "image"
+    NONE = "none"
+
+
+class RecordTarget(enum.StrEnum):
+    """Where records go."""
+
+    BRANCH = "branch"
+    NONE = "none"
+
+
+class Repository(Model):
+    """The repository that the cluster is delivered from."""
+
+    url: RepositoryUrl
+    """HTTP, HTTPS or SSH URL of the repository; credentials belong into the Secret."""
+    branch: Branch = "main"
+    """Branch that the cluster is delivered from; main when absent."""
+    secret_ref: SecretRef | None = None
+    """Secret in the sink's namespace: `username` and `password`, or `bearerToken`, or `identity` and `known_hosts`; `ca.crt`."""
+
+
+class Identity(Model):
+    """Author of the commits."""
+
+    name: Line = "canary"
+    """Name of the author; canary when absent."""
+    email: Line = "canary@canary.dev"
+    """Mail address of the author; canary@canary.dev when absent."""
+
+
+class LabelSelector(Model):
+    """Chooses objects by their labels; an empty selector chooses all."""
+
+    match_labels: StringMap = Field(default_factory=dict)
+    """Labels that must all be there with these values."""
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is chosen."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+class FailureWrite(Model):
+    """What a failed release writes."""
+
+    revert: Revert = Revert.IMAGE
+    """What is taken back: image (the default) restores the versions that the primary runs; none leaves the manifests alone."""
+
+
+class Records(Model):
+    """Records of runs."""
+
+    target: RecordTarget = RecordTarget.BRANCH
+    """Where records go: branch (the default) or none."""
+    branch: Branch = "canary-outcomes"
+    """Branch of the records; canary-outcomes when absent."""
+    keep: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10000})] = 200
+    """How many records of one canary are kept; 200 when absent."""
+
+
+class Limits(Model):
+    """What a write may touch."""
+
+    allowed_paths: Annotated[tuple[RepositoryPath, ...], Field(json_schema_extra={"maxItems": 64})] = ()
+    """Patterns of paths that may be edited, such as `apps/**`; all when empty."""
+    max_files: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000})] = 10
+    """How many files one commit may edit; 10 when absent."""
+    max_bytes: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10485760})] = 65536
+    """Size of the largest file that may be edited; 65536 when absent."""
+
+
+class GitSinkSpec(Model):
+    """Where outcomes are written, for which canaries, and how much may be touched."""
+
+    repository: Repository
+    """The repository that the cluster is delivered from."""
+    cluster: ClusterName
+    """Name of this cluster in records and commits. Clusters that write to one repository must differ in it."""
+    identity: Identity = Identity()
+    """Author of the commits."""
+    canaries: LabelSelector = LabelSelector()
+    """Canaries of the sink's namespace whose outcomes are written; all when empty."""
+    on_failure: FailureWrite = FailureWrite()
+    """What a failed release writes."""
+    records: Records = Records()
+    """Records of runs."""
+    limits: Limits = Limits()
+    """What a write may touch."""
+    suspend: Flag = False
+    """Write nothing; outcomes wait."""
+
+
+class LastPush(Status):
+    """The last push that the server accepted."""
+
+    time: Timestamp
+    """When it was accepted."""
+    commit: Text
+    """Commit that was pushed."""
+    branch: Text
+    """Branch that was pushed to."""
+    message: OptionalText = ""
+    """Subject line of the commit."""
+
+
+class GitSinkStatus(Status):
+    """How writing goes."""
+
+    observed_generation: Int64 | None = None
+    """Generation of the spec that the status speaks about."""
+    conditions: Annotated[tuple[Condition, ...], Field(exclude_if=is_empty)] = ()
+    """Ready, and Stalled with the reason why nothing can be written."""
+    last_push: LastPush | None = None
+    """The last push that the server accepted."""
+
+
+class GitSink(Model):
+    """Writes the outcomes of releases to a Git repository."""
+
+    api_version: Text = EXTENSION_API_VERSION
+    kind: Text = "GitSink"
+    metadata: Metadata
+    spec: GitSinkSpec
+    """Where outcomes are written, for which canaries, and how much may be touched."""
+    status: GitSinkStatus = GitSinkStatus()
+    """How writing goes. Written by the operator."""
+
+
+def parse_git_sink(obj: Mapping[str, Any]) -> GitSink:
+    """A GitSink from decoded JSON. Raises InvalidObject with every problem."""
+    return parse_object(GitSink, obj, EXTENSION_API_VERSION)

@@ -1,0 +1,175 @@
+"""`status` of a Canary: where a release stands, and why.
+
+Upstream's fields keep names and meaning, so that its tools and its `kubectl wait` recipes work, and so that a cluster can
+move to us and back. Ours are additive and optional. The status is read and written at every tick: it has no validators
+beyond its types, and `to_dict` is one pydantic dump. Counters are always written, also when they are 0, because Argo CD's
+health check does arithmetic on them; empty texts and lists never are.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
+
+from canary.api.analysis import ThresholdRange
+from canary.api.common import (
+    Condition,
+    Int64,
+    Integer,
+    Measured,
+    OptionalText,
+    Status,
+    StringMap,
+    Text,
+    Timestamp,
+    Whole,
+    is_empty,
+)
+
+
+class Phase(enum.StrEnum):
+    """Where a release stands; NONE is a canary that nobody has looked at yet. TERMINATED is never written, as upstream."""
+
+    NONE = ""
+    INITIALIZING = "Initializing"
+    INITIALIZED = "Initialized"
+    WAITING = "Waiting"
+    PROGRESSING = "Progressing"
+    WAITING_PROMOTION = "WaitingPromotion"
+    PROMOTING = "Promoting"
+    FINALISING = "Finalising"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    TERMINATING = "Terminating"
+    TERMINATED = "Terminated"
+
+
+class Verdict(enum.StrEnum):
+    """What one check said. NO_DATA and ERROR are not FAIL: ignorance is not failure."""
+
+    PASS = "Pass"  # noqa: S105 - not a password
+    FAIL = "Fail"
+    NO_DATA = "NoData"
+    ERROR = "Error"
+
+
+OptionalFlag = Annotated[bool, Field(exclude_if=is_empty)]
+"""A flag that is left out of the written status while it is false."""
+VerdictText = Annotated[Verdict, WithJsonSchema({"type": "string", "enum": [verdict.value for verdict in Verdict]})]
+
+
+class RunStatus(Status):
+    """The run under way, or the last one. Fixed and stored before any traffic moves."""
+
+    id: Text
+    """Identifier of the run, and name of its CanaryRun."""
+    started_at: Timestamp | None = None
+    """When the new revision was accepted."""
+    last_tick_time: Timestamp | None = None
+    """When the last analysis tick began."""
+    strategy: OptionalText = ""
+    """canary, ab-testing or blue-green."""
+    images: StringMap = Field(default_factory=dict, exclude_if=is_empty)
+    """Images under test, by container."""
+    baseline_images: StringMap = Field(default_factory=dict, exclude_if=is_empty)
+    """Images of the primary when the run started, by container."""
+    source_revision: OptionalText = ""
+    """Git revision that brought the change, when known."""
+    max_weight_reached: Annotated[Whole, WithJsonSchema({"type": "integer"})] = 0
+    """Largest share of the traffic that the canary has had, in percent."""
+    finished_at: Timestamp | None = None
+    """When the run ended."""
+    outcome: OptionalText = ""
+    """Succeeded, Failed or Canceled; empty while the run is under way."""
+    weight: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    """Share of the traffic that the operator last gave to the canary, in percent."""
+    mirrored: OptionalFlag = False
+    """The operator last gave the canary a copy of the traffic."""
+    copied: OptionalFlag = False
+    """The target has been copied onto the primary (while promoting)."""
+    rolling_back: OptionalText = ""
+    """Why the run is being rolled back, stored before anything is taken away."""
+    sole: OptionalFlag = False
+    """The target carries all of the traffic because the primary cannot serve."""
+    closing: OptionalFlag = False
+    """The run has ended, and its post-rollout hooks are yet to be called."""
+
+
+class CheckStatus(Status):
+    """What one check said the last time."""
+
+    name: Text
+    """Name of the check."""
+    verdict: VerdictText
+    """Pass, Fail, NoData (the source had nothing to say) or Error (it could not be asked)."""
+    value: Measured = None
+    """What was measured; absent without data."""
+    bound: ThresholdRange | None = None
+    """Accepted values."""
+    query: OptionalText = ""
+    """The query as it was sent."""
+    window: OptionalText = ""
+    """Window of the query, as duration text."""
+    samples: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    """Number of samples in the window, when the source knows it."""
+    source: OptionalText = ""
+    """Who was asked, such as prometheus or template/<namespace>/<name>."""
+    weight: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    """Share of the traffic that the canary had, in percent."""
+    time: Timestamp | None = None
+    """When the check was made."""
+    message: OptionalText = ""
+    """The verdict in one sentence."""
+    dry_run: Annotated[bool, Field(exclude_if=is_empty)] = False
+    """The check is shown and decides nothing."""
+
+
+class CanaryStatus(Status):
+    """Where a release stands, and why."""
+
+    phase: Phase = Phase.NONE
+    """Phase of the canary."""
+    failed_checks: Whole = 0
+    """Failed checks of the run so far."""
+    canary_weight: Whole = 0
+    """Share of the traffic that the canary has, in percent."""
+    iterations: Whole = 0
+    """Checks made so far in an A/B test or a blue/green release."""
+    tracked_configs: StringMap | None = None
+    """Checksums of the ConfigMaps and Secrets that the target uses, by configmap/<name> or secret/<name>."""
+    last_applied_spec: OptionalText = ""
+    """Hash of the revision of the target that was last accepted."""
+    last_promoted_spec: OptionalText = ""
+    """Hash of the revision of the target that was last promoted."""
+    last_promoted_configs: StringMap | None = None
+    """Checksums of the tracked configs that were last promoted, as in `trackedConfigs`."""
+    last_transition_time: Timestamp | None = None
+    """When the status was last written."""
+    session_affinity_cookie: OptionalText = ""
+    """Cookie of users of the canary in this run, as name=value."""
+    primary_session_affinity_cookie: OptionalText = ""
+    """Cookie of users of the primary in this run, as name=value."""
+    previous_session_affinity_cookie: OptionalText = ""
+    """Cookie of the run before, which is taken back from browsers."""
+    conditions: Annotated[tuple[Condition, ...], Field(exclude_if=is_empty)] = ()
+    """Promoted, and for kstatus Ready, Reconciling and Stalled."""
+    observed_generation: Int64 | None = None
+    """Generation of the spec that the status speaks about."""
+    last_tracked_revision: OptionalText = ""
+    """Revision of the target that both hashes were computed from."""
+    last_handled_reconcile_at: OptionalText = ""
+    """Value of the annotation reconcile.fluxcd.io/requestedAt that was answered last."""
+    last_command: OptionalText = ""
+    """Value of the annotation canary.dev/command that was obeyed last."""
+    run: RunStatus | None = None
+    """The run under way, or the last one."""
+    checks: Annotated[tuple[CheckStatus, ...], Field(exclude_if=is_empty)] = ()
+    """What each check said the last time."""
+    failure_reason: OptionalText = ""
+    """Why the last run failed, in one sentence."""
+
+    def condition(self, type_: str) -> Condition | None:
+        """The condition of this type, if there is one."""
+        return next((condition for condition in self.conditions if condition.type == type_), None)

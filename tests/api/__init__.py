@@ -1,0 +1,1 @@
+"""The objects people write: accepted and refused like upstream's, parsed, explained."""
