@@ -1,0 +1,122 @@
+"""The checks of one analysis tick: rollout hooks, then metrics (reference 2.3 step 26, 2.9, 2.11).
+
+At most one failed check is counted per tick, whatever the number of failures. Unlike upstream all metrics are asked and
+shown, also those after the first failure, so that whoever reads the status at 3 a.m. sees the whole picture; the event is
+still that of the first failure in upstream's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from canary.api.analysis import Metric, WebhookType
+from canary.api.status import CheckStatus, Phase, Verdict
+from canary.core.gates import first_refusal
+from canary.core.model import MetricAsk, MetricSource, Sample
+from canary.core.times import precise
+from canary.core.turn import Turn
+from canary.core.verdicts import Judged, Tally, judge, unusable
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    metric: Metric
+    source: MetricSource | None
+    judged: Judged
+    sample: Sample
+
+
+def pre_rollout(t: Turn) -> bool:
+    """Before anything is routed: True when all pre-rollout hooks passed; else one failed check."""
+    return _hooks(t, WebhookType.PRE_ROLLOUT, silent=False)
+
+
+def passes(t: Turn) -> bool:
+    """Run the analysis: True when the release may advance. False: one failed check was counted, or a check said to hold."""
+    if not _hooks(t, WebhookType.ROLLOUT, silent=True):
+        return False
+    checks = _measure(t)
+    t.update(checks=tuple(_status(t, check) for check in checks))
+    failed = next((check for check in checks if check.judged.counts is Tally.FAILED), None)
+    if failed is not None:
+        _say_failed(t, failed)
+        count_failure(t)
+        return False
+    held = next((check for check in checks if check.judged.counts is Tally.HOLD), None)
+    if held is not None:
+        t.say(t.voice.check_held(held.judged.text))
+        return False
+    return True
+
+
+def count_failure(t: Turn) -> None:
+    """One failed check more; the count never goes down in a run (Q17)."""
+    t.update(failed_checks=t.status.failed_checks + 1)
+
+
+def _hooks(t: Turn, kind: WebhookType, *, silent: bool) -> bool:
+    hook, message = first_refusal(t, kind, phase=Phase.PROGRESSING, silent=silent)
+    if hook is None:
+        return True
+    t.say(t.voice.hook_failed(hook, message))
+    count_failure(t)
+    return False
+
+
+def _measure(t: Turn) -> list[_Check]:
+    """All checks in upstream's order: built-in and inline ones in list order, then templates (and what cannot be asked)."""
+    metrics = t.analysis.metrics
+    first = [(index, source) for index, metric in enumerate(metrics) for source in _direct(metric)]
+    second = [(index, _template(metric)) for index, metric in enumerate(metrics) if metric.template_ref or not any(_direct(metric))]
+    asks = [MetricAsk(index, source) for index, source in (*first, *second) if source is not None]
+    answers = dict(zip(asks, t.samples(asks), strict=True))
+    found = []
+    for index, source in (*first, *second):
+        metric = metrics[index]
+        if source is None:
+            found.append(_Check(metric, None, unusable(metric), Sample(provider="")))
+        else:
+            sample = answers[MetricAsk(index, source)]
+            found.append(_Check(metric, source, judge(metric, source, sample), sample))
+    return found
+
+
+def _direct(metric: Metric) -> Iterator[MetricSource]:
+    if metric.builtin:
+        yield MetricSource.BUILTIN
+    if metric.query:
+        yield MetricSource.QUERY
+
+
+def _template(metric: Metric) -> MetricSource | None:
+    return MetricSource.TEMPLATE if metric.template_ref is not None else None
+
+
+def _say_failed(t: Turn, check: _Check) -> None:
+    judged = check.judged
+    if judged.verdict is Verdict.NO_DATA:
+        t.say(t.voice.no_values(judged.text))
+    else:
+        t.say(t.voice.check_failed(judged.text))
+
+
+def _status(t: Turn, check: _Check) -> CheckStatus:
+    metric, sample, judged = check.metric, check.sample, check.judged
+    source = sample.provider
+    if check.source is MetricSource.TEMPLATE and metric.template_ref is not None:
+        source = f"template/{metric.template_ref.namespace or t.canary.metadata.namespace}/{metric.template_ref.name}"
+    return CheckStatus(
+        name=metric.name,
+        verdict=judged.verdict,
+        value=sample.value,
+        bound=judged.bound,
+        query=sample.query,
+        window=metric.interval_effective,
+        samples=sample.samples,
+        source=source,
+        weight=t.routes.canary,
+        time=precise(t.now),
+        message=judged.text,
+        dry_run=metric.dry_run,
+    )

@@ -1,0 +1,131 @@
+"""Taking a release back, and the one question behind it: which copy can still serve?
+
+Traffic moves at once, in the tick that decides; the reason is stored with it. The tick after that scales the target down
+and writes Failed. So a crash in between neither forgets the decision nor leaves it to a new look at a world that the
+half-done rollback has changed. Upstream sends all traffic to the primary whatever its state (Q1, Q2); here the copy that
+serves keeps the traffic, and is never scaled to zero.
+"""
+
+from __future__ import annotations
+
+from canary.api.analysis import OnFailure
+from canary.core import workloads
+from canary.core.gates import rollback_wanted
+from canary.core.model import Readiness
+from canary.core.revisions import is_repairing
+from canary.core.runs import fail
+from canary.core.turn import AT_ONCE, End, Turn
+from canary.core.upkeep import park_target, wake_target
+from canary.core.weights import TOTAL
+
+
+def retreat(t: Turn) -> int:
+    """Move all traffic to the copy that serves, the primary if it can; returns the canary's share, 0 or 100.
+
+    When neither serves, it is the primary's: what it holds was promoted once. Without a primary the target is all there is.
+    """
+    if t.primary_ready or t.primary_serves:
+        weight = 0
+    elif t.target_serves or t.primary is None:
+        weight = TOTAL
+    else:
+        weight = 0
+    t.move(weight)
+    return weight
+
+
+def begin_rollback(t: Turn, *, reason: str) -> End:
+    """Decide to roll the run back: traffic moves now, the rest follows in the next tick."""
+    weight = retreat(t)
+    t.update(canary_weight=weight)
+    t.update_run(rolling_back=reason)
+    return AT_ONCE
+
+
+def finish_rollback(t: Turn) -> End | None:
+    """Complete a rollback that an earlier tick decided (`run.rollingBack`)."""
+    if t.run is None or not t.run.rolling_back:
+        return None
+    return _fail(t, reason=t.run.rolling_back)
+
+
+def refuse(t: Turn, *, reason: str) -> End:
+    """Fail a revision that was not accepted yet; it counts as looked at, so that it is not tried again."""
+    t.update(last_applied_spec=t.target.revision, tracked_configs=t.configs)
+    return _fail(t, reason=reason)
+
+
+def _fail(t: Turn, *, reason: str) -> End:
+    weight = retreat(t)
+    if weight == 0:
+        t.say(t.voice.rolled_back())
+        park_target(t)
+    else:
+        t.say(t.voice.rolled_back_onto_target())
+    return fail(t, reason=reason, weight=weight)
+
+
+def threshold(t: Turn) -> End | None:
+    """Enough failed checks: roll back; with `onFailure: hold` keep the weights and call for a person."""
+    failed = t.status.failed_checks
+    if failed < t.analysis.threshold_count:
+        return None
+    if t.analysis.on_failure is OnFailure.HOLD:
+        t.say(t.voice.held(failed))
+        return None
+    t.say(t.voice.threshold_reached(failed))
+    return begin_rollback(t, reason=_checks_reason(t, failed))
+
+
+def _checks_reason(t: Turn, failed: int) -> str:
+    wrong = [check.message for check in t.status.checks if check.verdict != "Pass" and not check.dry_run]
+    return f"failed checks threshold reached {failed}" + (f" ({'; '.join(wrong)})" if wrong else "")
+
+
+def signaled(t: Turn) -> End | None:
+    """In a run: a rollback hook wishes it rolled back."""
+    hook = rollback_wanted(t)
+    if hook is None:
+        return None
+    t.say(t.voice.rollback_signaled(hook))
+    return begin_rollback(t, reason=f"rollback hook {hook.name}")
+
+
+def signaled_while_waiting(t: Turn) -> End | None:
+    """A rollback hook refuses a revision that waits for approval (promised by upstream's documentation, Q8)."""
+    hook = rollback_wanted(t)
+    if hook is None:
+        return None
+    t.say(t.voice.rollback_signaled(hook))
+    return refuse(t, reason=f"rollback hook {hook.name}")
+
+
+def primary_in_run(t: Turn) -> End | None:
+    """The primary must be ready (reference 2.3 step 16), unless the release is there to repair it."""
+    if t.canary.spec.skip_analysis or t.primary_ready:
+        return None
+    primary = t.primary
+    if primary is None:
+        return None if t.sole else t.interval
+    if t.sole or (primary.readiness is Readiness.STUCK and is_repairing(t)):
+        return None
+    if primary.readiness is Readiness.STUCK:
+        t.say(t.voice.stuck(f"primary {t.voice.primary}", primary.message))
+        return begin_rollback(t, reason=f"primary not ready: {primary.message}")
+    t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
+    return t.interval
+
+
+def target_in_run(t: Turn) -> End | None:
+    """The target must be ready (step 20). Until it is, nothing is measured; a rollback hook is heard nevertheless (Q8)."""
+    target = t.target
+    if target.readiness is Readiness.STUCK:
+        t.say(t.voice.stuck(f"canary {t.voice.target}", target.message))
+        return begin_rollback(t, reason=f"canary not ready: {target.message}")
+    empty = workloads.without_nodes(target, t.primary, kind=t.kind)
+    if workloads.parked(target, kind=t.kind) and not empty:
+        wake_target(t)
+    elif target.readiness is Readiness.READY and (t.target_serves or empty):
+        return None
+    t.say(t.voice.not_ready(f"canary {t.voice.target}", target.message))
+    return signaled(t) or t.interval

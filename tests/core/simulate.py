@@ -1,0 +1,453 @@
+"""A small world for the rules: two workloads, routes, Services, hooks, metrics, and virtual time.
+
+It does to effects what the plug-ins do, as far as the rules can tell, and keeps books: which hooks were called, which
+revisions were reviewed, how much of the traffic was answered. Nothing waits; `settle` makes pods ready, `pass_deadline` makes
+them stuck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from canary.api.canary import Canary
+from canary.api.status import CanaryStatus, Phase
+from canary.core import machine
+from canary.core.errors import Conflict
+from canary.core.model import (
+    Answer,
+    Ask,
+    CloseRun,
+    Decision,
+    Effect,
+    EnsurePrimary,
+    EnsureRoutes,
+    EnsureScaler,
+    EnsureServices,
+    HookAsk,
+    HookResult,
+    MetricAsk,
+    Notice,
+    OpenRun,
+    PauseScaler,
+    Promote,
+    ProvidersAsk,
+    ProvidersResult,
+    Readiness,
+    Revert,
+    Routes,
+    Sample,
+    ScaleTarget,
+    SetFinalizer,
+    SetRoutes,
+    Snapshot,
+    Unknown,
+    Workload,
+)
+
+START = 1_800_000_000.0
+FINALIZER = "finalizer.flagger.app"
+DEFAULT_ANALYSIS: Mapping[str, Any] = {
+    "interval": "10s",
+    "threshold": 2,
+    "stepWeight": 10,
+    "maxWeight": 30,
+    "metrics": [{"name": "request-success-rate", "thresholdRange": {"min": 99}}],
+}
+
+
+class Crash(Exception):
+    """The process dies."""
+
+
+def rev(name: str) -> str:
+    """A revision in our own spelling."""
+    return f"v2:{name}"
+
+
+@dataclass
+class Copy:
+    """One workload. `ready` pods run `running`; the template says `revision`."""
+
+    name: str
+    revision: str
+    replicas: int
+    ready: int
+    readiness: Readiness = Readiness.READY
+    running: str = ""
+    configs: dict[str, str] | None = None
+
+    def view(self, *, equal: bool = False) -> Workload:
+        message = "" if self.readiness is Readiness.READY else f"{self.ready} of {self.replicas} pods available"
+        return Workload(
+            self.name, self.revision, self.replicas, self.ready, self.readiness, message, {"app": self.revision}, foreign_equal=equal
+        )
+
+
+@dataclass
+class World:
+    """The cluster, the hooks' receivers, the metric sources, and the operator's loop over them."""
+
+    analysis: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_ANALYSIS))
+    spec: dict[str, Any] = field(default_factory=dict)
+    provider: str = "istio"
+    can_mirror: bool = True
+    has_scaler: bool = False
+    kind: str = "Deployment"
+    recreate: bool = False
+
+    def __post_init__(self) -> None:
+        self.now = START
+        self.status = CanaryStatus()
+        self.generation = 1
+        self.uid = "uid-1"
+        self.annotations: dict[str, str] = {}
+        self.finalizers: list[str] = []
+        self.deleted = False
+        self.gone = False
+        self.target: Copy | Unknown = Copy("app", rev("A"), 2, 2, running=rev("A"))
+        self.primary: Copy | None = None
+        self.configs: dict[str, str] | None = None
+        self.routes: Routes | Unknown | None = None
+        self.apex_on_target = True
+        self.apex_managed = False
+        self.paused = False
+        self.broken: set[str] = set()
+        self.hooks: dict[str, bool | Callable[[HookAsk], bool]] = {}
+        self.metrics: dict[str, Sample | Callable[[], Sample]] = {}
+        self.providers: tuple[str, ...] = ()
+        self.runs: dict[str, str] = {}
+        self.asked: list[Ask] = []
+        self.notices: list[Notice] = []
+        self.effects: list[Effect] = []
+        self.decisions: list[Decision] = []
+        self.writes = 0
+        self.reviewed: set[tuple[str, str]] = set()
+        self.on_effect: Callable[[World, Effect, float, float], None] | None = None
+        self._parsed: dict[tuple[object, ...], Canary] = {}
+
+    # ------------------------------------------------------------------------------------------------ the manifest
+
+    @property
+    def canary(self) -> Canary:
+        key = (self.generation, self.deleted, tuple(self.finalizers), tuple(sorted(self.annotations.items())))
+        if key not in self._parsed:
+            self._parsed[key] = self._parse()
+        return self._parsed[key].model_copy(update={"status": self.status})
+
+    def _parse(self) -> Canary:
+        spec: dict[str, Any] = {
+            "targetRef": {"apiVersion": "apps/v1", "kind": self.kind, "name": "app"},
+            "service": {"port": 80},
+            "analysis": self.analysis,
+            **self.spec,
+        }
+        if self.has_scaler:
+            spec["autoscalerRef"] = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": "app"}
+        metadata: dict[str, Any] = {
+            "name": "app",
+            "namespace": "test",
+            "uid": self.uid,
+            "generation": self.generation,
+            "annotations": self.annotations,
+            "finalizers": self.finalizers,
+        }
+        if self.deleted:
+            metadata["deletionTimestamp"] = "2027-01-15T08:00:00Z"
+        return Canary.model_validate({"metadata": metadata, "spec": spec})
+
+    def edit(self, **analysis: Any) -> None:
+        """Change fields of `spec.analysis`; None removes one."""
+        merged = {**self.analysis, **analysis}
+        self.analysis = {key: value for key, value in merged.items() if value is not None}
+        self.generation += 1
+
+    def edit_spec(self, **fields: Any) -> None:
+        """Change fields of `spec`."""
+        self.spec = {**self.spec, **fields}
+        self.generation += 1
+
+    def hook(self, name: str, kind: str, *, answer: bool | Callable[[HookAsk], bool] = True, mute: bool = False) -> None:
+        """Add a webhook and what it answers."""
+        hooks = [*self.analysis.get("webhooks", []), {"name": name, "type": kind, "url": f"http://{name}/", "muteAlert": mute}]
+        self.edit(webhooks=hooks)
+        self.hooks[name] = answer
+
+    # ------------------------------------------------------------------------------------------------ one tick
+
+    @property
+    def has_weights(self) -> bool:
+        return self.provider != "kubernetes"
+
+    def snapshot(self) -> Snapshot:
+        target = self.target if isinstance(self.target, Unknown) else self.target.view(equal=self.equal())
+        return Snapshot(
+            canary=self.canary,
+            now=self.now,
+            provider=self.provider,
+            target=target,
+            primary=None if self.primary is None else self.primary.view(),
+            configs=None if self.configs is None else dict(self.configs),
+            routes=self.routes if self.has_weights else None,
+            can_mirror=self.can_mirror,
+            has_weights=self.has_weights,
+            has_scaler=self.has_scaler,
+        )
+
+    def equal(self) -> bool:
+        """Whether the target equals the primary."""
+        target, primary = self.target, self.primary
+        if not isinstance(target, Copy) or primary is None:
+            return False
+        return (target.revision, self.configs) == (primary.revision, primary.configs)
+
+    def answer(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        webhooks = self.canary.spec.analysis.webhooks
+        match ask:
+            case HookAsk(index=index):
+                wish = self.hooks[webhooks[index].name]
+                ok = wish(ask) if callable(wish) else wish
+                return HookResult(ok, "" if ok else "said no")
+            case MetricAsk(index=index):
+                name = self.canary.spec.analysis.metrics[index].name
+                sample = self.metrics.get(name, Sample(100.0 if name == "request-success-rate" else 0.0, query=f"q({name})"))
+                return sample() if callable(sample) else sample
+            case ProvidersAsk():
+                return ProvidersResult(self.providers)
+
+    def decide(self) -> Decision:
+        """needs/decide until there is a decision; nothing is applied."""
+        snapshot, world = self.snapshot(), dict[Ask, Answer]()
+        for _ in range(100):
+            asks = machine.needs(snapshot, world)
+            if not asks:
+                break
+            assert not set(asks) & set(world), "asked twice"
+            world |= {ask: self.answer(ask) for ask in asks}
+        return machine.decide(snapshot, world)
+
+    def tick(self, *, crash_at: int | None = None) -> Decision:
+        """Decide and carry out. `crash_at=n` dies before effect n (n = number of effects: before the status write)."""
+        decision = self.decide()
+        for number, effect in enumerate(decision.effects):
+            if number == crash_at:
+                raise Crash
+            self._check_and_apply(effect)
+        if crash_at is not None and crash_at >= len(decision.effects):
+            raise Crash
+        self._book_review(decision)
+        if decision.status != self.status:
+            self.writes += 1
+        self.status = decision.status
+        self.notices += decision.notices
+        self.effects += decision.effects
+        self.decisions.append(decision)
+        return decision
+
+    def _book_review(self, decision: Decision) -> None:
+        """A revision counts as reviewed when the tick that sends it to promotion ran all checks, and they passed."""
+        promoting = decision.status.phase is Phase.PROMOTING and self.status.phase is not Phase.PROMOTING
+        fresh = [check for check in decision.status.checks if not check.dry_run]
+        if promoting and (self.canary.spec.skip_analysis or (decision.checks_run and all(c.verdict == "Pass" for c in fresh))):
+            self.reviewed.add((decision.status.last_applied_spec, str(decision.status.tracked_configs)))
+
+    # ------------------------------------------------------------------------------------------------ effects
+
+    def _check_and_apply(self, effect: Effect) -> None:
+        before = self.served()
+        self.apply(effect)
+        if self.on_effect:
+            self.on_effect(self, effect, before, self.served())
+
+    def apply(self, effect: Effect) -> None:
+        match effect:
+            case EnsureServices(apex=apex, to_target=to_target):
+                if apex:
+                    self.apex_managed, self.apex_on_target = True, to_target
+            case EnsurePrimary(revision=revision):
+                self._ensure_primary(revision)
+            case EnsureScaler():
+                pass
+            case PauseScaler(paused=paused):
+                self.paused = paused
+            case ScaleTarget(up=up):
+                self._scale(up=up)
+            case EnsureRoutes(routes=routes) | SetRoutes(routes=routes):
+                assert routes.primary + routes.canary == 100, routes
+                assert self.has_weights, "a provider without weights has no routes"
+                self.routes = routes
+            case Promote(revision=revision, configs=configs):
+                self._promote(revision, configs)
+            case SetFinalizer(present=present):
+                self.finalizers = [FINALIZER] if present else []
+                self.gone = self.deleted and not present
+            case Revert(part=part):
+                if part == "target":
+                    self._scale(up=True)
+            case OpenRun(run_id=run_id):
+                assert self.status.run is not None, "opened before its id was stored"
+                assert self.status.run.id == run_id, "opened before its id was stored"
+                self.runs.setdefault(run_id, "")
+            case CloseRun(run_id=run_id, outcome=outcome):
+                assert self.runs.get(run_id) in ("", outcome, None), f"{run_id} closed twice, with different outcomes"
+                self.runs[run_id] = outcome
+
+    def _ensure_primary(self, revision: str) -> None:
+        if self.primary is not None:
+            return
+        target = self._target()
+        if revision and target.revision != revision:
+            raise Conflict("target changed")
+        replicas = target.replicas or 1
+        self.primary = Copy("app-primary", target.revision, replicas, 0, Readiness.WAITING, "", self.configs)
+        if self.status.phase in (Phase.NONE, Phase.INITIALIZING):
+            self.reviewed.add((target.revision, str(self.configs)))
+
+    def _promote(self, revision: str, configs: Mapping[str, str] | None) -> None:
+        target = self._target()
+        if target.revision != revision or (configs or None) != (self.configs or None):
+            raise Conflict("target changed")
+        assert self.primary is not None
+        if self.status.phase in (Phase.NONE, Phase.INITIALIZING):
+            self.reviewed.add((revision, str(self.configs)))
+        if (self.primary.revision, self.primary.configs) == (revision, self.configs):
+            return
+        self.primary.revision, self.primary.configs = revision, self.configs
+        self.primary.readiness = Readiness.WAITING
+        if self.recreate:
+            self.primary.ready = 0
+        if target.replicas and not self.has_scaler:
+            self.primary.replicas = target.replicas
+
+    def _scale(self, *, up: bool) -> None:
+        target = self._target()
+        if up and target.replicas == 0:
+            target.replicas = (self.primary.replicas if self.primary else 0) or 1
+            target.ready, target.readiness = 0, Readiness.WAITING
+        elif not up:
+            target.replicas, target.ready, target.readiness = 0, 0, Readiness.READY
+
+    def _target(self) -> Copy:
+        assert isinstance(self.target, Copy)
+        return self.target
+
+    # ------------------------------------------------------------------------------------------------ what happens by itself
+
+    def settle(self, *names: str) -> None:
+        """Rollouts finish: pods of a healthy revision are ready, those of a broken one never are."""
+        for copy in (self.target, self.primary):
+            if not isinstance(copy, Copy) or (names and copy.name not in names):
+                continue
+            if copy.replicas == 0:
+                copy.ready, copy.readiness = 0, Readiness.READY
+            elif copy.revision not in self.broken:
+                copy.ready, copy.readiness, copy.running = copy.replicas, Readiness.READY, copy.revision
+
+    def pass_deadline(self, name: str) -> None:
+        """What is still rolling out is stuck from now on."""
+        for copy in (self.target, self.primary):
+            if isinstance(copy, Copy) and copy.name == name and copy.readiness is Readiness.WAITING:
+                copy.readiness = Readiness.STUCK
+
+    def crash_pods(self, name: str) -> None:
+        """All pods of a copy stop being available."""
+        for copy in (self.target, self.primary):
+            if isinstance(copy, Copy) and copy.name == name and copy.replicas:
+                copy.ready, copy.readiness = 0, Readiness.WAITING
+
+    def release(self, name: str, *, configs: Mapping[str, str] | None = None) -> None:
+        """The user changes the target's template (and perhaps its configs)."""
+        target = self._target()
+        if configs is not None:
+            self.configs = dict(configs)
+        if target.revision == rev(name):
+            return
+        target.revision = rev(name)
+        if target.replicas:
+            target.readiness = Readiness.WAITING
+
+    def served(self) -> float:
+        """The part of the traffic that is answered, 0 to 1, as routes, Services and pods are now."""
+        target, primary = self.target, self.primary
+        on_target = isinstance(target, Copy) and target.ready > 0
+        on_primary = primary is not None and primary.ready > 0
+        if not self.apex_managed:
+            return 1.0 if on_target else 0.0
+        behind_primary = on_target if self.apex_on_target else on_primary
+        share = self.routes.canary if self.has_weights and isinstance(self.routes, Routes) else 0
+        return ((100 - share) * behind_primary + share * on_target) / 100
+
+    # ------------------------------------------------------------------------------------------------ loops
+
+    def run(self, *, until: Phase | None = None, ticks: int = 200, settle: bool = True) -> list[Decision]:
+        """Tick until the phase, or until nothing more happens; virtual time jumps to the next tick."""
+        done: list[Decision] = []
+        for _ in range(ticks):
+            decision = self.tick()
+            done.append(decision)
+            if settle:
+                self.settle()
+            if self.gone or (until is not None and self.status.phase is until):
+                return done
+            if decision.wake_after is None:
+                return done
+            self.now += decision.wake_after
+        raise AssertionError(f"no end after {ticks} ticks: {self.status.phase} {self.status.run}")
+
+    def bootstrap(self) -> World:
+        """Bring the canary to Initialized and at rest."""
+        self.run()
+        assert self.status.phase is Phase.INITIALIZED, self.status
+        self.forget()
+        return self
+
+    def forget(self) -> None:
+        """Empty the books, keep the world."""
+        for book in (self.asked, self.notices, self.effects, self.decisions):
+            book.clear()
+        self.writes = 0
+
+    def steps(self) -> list[tuple[str, int, int]]:
+        """(phase, live canary weight, iterations) after each recorded tick, repeats dropped."""
+        found: list[tuple[str, int, int]] = []
+        weight = 0
+        for decision in self.decisions:
+            for effect in decision.effects:
+                if isinstance(effect, SetRoutes | EnsureRoutes):
+                    weight = effect.routes.canary
+            state = (decision.status.phase.value, weight, decision.status.iterations)
+            if not found or found[-1] != state:
+                found.append(state)
+        return found
+
+    def kinds(self) -> list[str]:
+        """Kinds of the recorded notices."""
+        return [notice.kind for notice in self.notices]
+
+    def calls(self, kind: str | None = None) -> list[tuple[str, str]]:
+        """(hook name, phase) of the recorded hook calls, of one type or all."""
+        hooks = self.canary.spec.analysis.webhooks
+        return [
+            (hooks[ask.index].name, ask.phase.value)
+            for ask in self.asked
+            if isinstance(ask, HookAsk) and (kind is None or hooks[ask.index].type_effective == kind)
+        ]
+
+    def crashed(self) -> World:
+        """A new process: nothing in memory (the rules have none), everything in the API."""
+        return replace_world(self)
+
+
+def replace_world(world: World) -> World:
+    """A copy that shares nothing mutable with the original, so that two futures can be compared."""
+    import copy
+
+    twin = copy.copy(world)
+    for name, value in vars(world).items():
+        if isinstance(value, Copy):
+            setattr(twin, name, replace(value))
+        elif isinstance(value, list | dict | set):
+            setattr(twin, name, value.copy())
+    return twin

@@ -1,0 +1,290 @@
+"""Whatever happens in whatever order: the last copy that serves is never taken away, and every release comes to an end."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from canary.api.status import Phase
+from canary.core.errors import Conflict
+from canary.core.model import ALL_TO_PRIMARY, Effect, Promote, Readiness, Routes, Sample
+from tests.core.simulate import Copy, Crash, World, replace_world, rev
+
+ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.INITIALIZED)
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "steps": {"stepWeight": 20, "maxWeight": 50},
+    "all": {"stepWeight": 100, "stepWeightPromotion": 50},
+    "list": {"stepWeights": [5, 40, 80]},
+    "mirror": {"stepWeight": 50, "mirror": True},
+    "ab": {"iterations": 2, "match": [{"headers": {"x": {"exact": "y"}}}]},
+    "blue-green": {"iterations": 2},
+}
+CLEARED = dict.fromkeys(("stepWeight", "maxWeight", "stepWeights", "stepWeightPromotion", "mirror", "iterations", "match"))
+REVISIONS = st.sampled_from("ABCD")
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Users, workloads, receivers and crashes take turns with the operator."""
+
+    @initialize(
+        schedule=st.sampled_from(sorted(SCHEDULES)),
+        provider=st.sampled_from(["istio", "istio", "kubernetes"]),
+        has_scaler=st.booleans(),
+        hooks=st.booleans(),
+        on_failure=st.sampled_from(["rollback", "rollback", "hold"]),
+    )
+    def create(self, *, schedule: str, provider: str, has_scaler: bool, hooks: bool, on_failure: str) -> None:
+        analysis = {
+            "interval": "10s",
+            "threshold": 2,
+            "onFailure": on_failure,
+            "metrics": [{"name": "request-success-rate", "thresholdRange": {"min": 99}}],
+            **SCHEDULES[schedule],
+        }
+        self.world = World(analysis=analysis, provider=provider, has_scaler=has_scaler)
+        if hooks:
+            for kind in ("confirm-rollout", "pre-rollout", "rollout", "confirm-traffic-increase", "confirm-promotion", "post-rollout"):
+                self.world.hook(kind, kind)
+            self.world.hook("rollback", "rollback", answer=False)
+        self.world.on_effect = self.effect_takes_nothing_away
+        self.closed: list[str] = []
+
+    @staticmethod
+    def effect_takes_nothing_away(world: World, effect: Effect, before: float, after: float) -> None:
+        assert after >= before - 1e-9, f"{effect} took traffic from a copy that served it: {before} -> {after}"
+        if isinstance(effect, Promote):
+            assert world.primary is not None
+            wanted = (world.primary.revision, str(world.primary.configs))
+            assert wanted in world.reviewed, f"{wanted} was promoted without having passed its analysis"
+
+    # ------------------------------------------------------------------------------------------ the operator
+
+    def tick(self, crash_at: int | None = None) -> None:
+        if self.world.gone:
+            return
+        try:
+            self.world.tick(crash_at=crash_at)
+        except (Crash, Conflict):
+            return
+
+    @rule()
+    def wake(self) -> None:
+        self.tick()
+
+    @rule(after=st.integers(1, 15), settle=st.booleans())
+    def time_passes(self, *, after: int, settle: bool) -> None:
+        self.world.now += after
+        if settle:
+            self.world.settle()
+        self.tick()
+
+    @rule(crash_at=st.integers(0, 9))
+    def crash(self, *, crash_at: int) -> None:
+        self.tick(crash_at)
+
+    @rule()
+    def everything_goes_well_for_a_while(self) -> None:
+        for _ in range(4):
+            self.tick()
+            self.world.settle()
+            self.world.now += 10
+
+    @rule()
+    def repeated_effects_change_nothing(self) -> None:
+        if self.world.gone:
+            return
+        once = replace_world(self.world)
+        decision = once.decide()
+        try:
+            for effect in decision.effects:
+                once.apply(effect)
+        except Conflict:
+            return
+        twice = replace_world(once)
+        for effect in decision.effects:
+            twice.apply(effect)
+        assert state_of(once) == state_of(twice)
+        assert replace_world(self.world).decide() == decision, "not deterministic"
+
+    # ------------------------------------------------------------------------------------------ the users
+
+    @rule(name=REVISIONS, broken=st.booleans())
+    def new_revision(self, *, name: str, broken: bool) -> None:
+        world = self.world
+        if broken and world.primary is not None and name != "A":
+            world.broken.add(rev(name))
+        world.release(name)
+
+    @rule(value=st.sampled_from("xyz"))
+    def new_config(self, *, value: str) -> None:
+        self.world.configs = {"configmap/app": value}
+
+    @rule(schedule=st.sampled_from(sorted(SCHEDULES)))
+    def edit_schedule(self, *, schedule: str) -> None:
+        self.world.edit(**{**CLEARED, **SCHEDULES[schedule]})
+
+    @rule(skip=st.booleans())
+    def edit_skip(self, *, skip: bool) -> None:
+        self.world.edit_spec(skipAnalysis=skip)
+
+    @rule(on_failure=st.sampled_from(["rollback", "hold"]), threshold=st.integers(1, 3))
+    def edit_threshold(self, *, on_failure: str, threshold: int) -> None:
+        self.world.edit(onFailure=on_failure, threshold=threshold)
+
+    @rule(suspend=st.booleans())
+    def edit_suspend(self, *, suspend: bool) -> None:
+        self.world.edit_spec(suspend=suspend)
+
+    @rule()
+    def delete_primary(self) -> None:
+        if self.world.status.phase not in (Phase.NONE, Phase.INITIALIZING):
+            self.world.primary = None
+
+    @rule()
+    def delete_routes(self) -> None:
+        self.world.routes = None
+
+    @rule(weight=st.sampled_from([0, 10, 50]))
+    @precondition(lambda self: self.world.status.phase in (Phase.PROGRESSING, Phase.WAITING_PROMOTION))
+    def edit_weights(self, *, weight: int) -> None:
+        if isinstance(self.world.target, Copy) and self.world.target.ready and self.world.has_weights:
+            self.world.routes = Routes(100 - weight, weight)
+
+    @rule()
+    def git_restores_replicas(self) -> None:
+        target = self.world.target
+        if isinstance(target, Copy) and target.replicas == 0:
+            target.replicas, target.readiness = 2, Readiness.WAITING
+
+    # ------------------------------------------------------------------------------------------ the world
+
+    @rule(name=st.sampled_from(["app", "app-primary"]))
+    def pods_become_ready(self, *, name: str) -> None:
+        self.world.settle(name)
+
+    @rule(name=st.sampled_from(["app", "app-primary"]))
+    def deadline_passes(self, *, name: str) -> None:
+        self.world.pass_deadline(name)
+
+    @rule(name=st.sampled_from(["app", "app-primary"]))
+    def pods_crash(self, *, name: str) -> None:
+        self.world.crash_pods(name)
+
+    @rule(sample=st.sampled_from([Sample(100.0), Sample(50.0), Sample(), Sample(error="down"), Sample(float("inf"))]))
+    def metrics_change(self, *, sample: Sample) -> None:
+        self.world.metrics["request-success-rate"] = sample
+
+    @rule(data=st.data())
+    def hook_changes(self, *, data: st.DataObject) -> None:
+        if self.world.hooks:
+            name = data.draw(st.sampled_from(sorted(self.world.hooks)))
+            self.world.hooks[name] = not self.world.hooks[name]
+
+    # ------------------------------------------------------------------------------------------ what always holds
+
+    @invariant()
+    def status_is_sane(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        status = self.world.status
+        assert 0 <= status.canary_weight <= 100
+        assert status.iterations >= 0
+        assert (status.phase is Phase.NONE) == (not status.conditions)
+        if status.run is not None and status.phase in ENDS and status.run.started_at is not None:
+            assert status.run.outcome, "a settled canary has a run without an outcome"
+
+    @invariant()
+    def the_only_copy_left_gets_traffic(self) -> None:
+        """Past its review, a target that serves while the primary does not is never without traffic for more than a tick."""
+        if not hasattr(self, "world") or self.world.canary.spec.suspend or self.world.gone:
+            return
+        world = replace_world(self.world)
+        if world.status.phase not in (Phase.PROMOTING, Phase.FINALISING):
+            return
+        if not (isinstance(world.target, Copy) and world.target.ready) or (world.primary and world.primary.ready):
+            return
+        for _ in range(3):
+            try:
+                world.tick()
+            except Conflict:
+                continue
+        if world.status.phase in (Phase.PROMOTING, Phase.FINALISING):
+            assert world.served() > 0, "the only healthy copy gets no traffic"
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        good_end(replace_world(self.world))
+        deleted_end(replace_world(self.world))
+
+
+def good_end(world: World) -> None:
+    """From any state: when the world becomes good, the release comes to its end and everybody is served."""
+    world.on_effect = None
+    world.broken.clear()
+    world.metrics.clear()
+    world.edit_spec(suspend=False)
+    for name in world.hooks:
+        world.hooks[name] = name != "rollback"
+    world.settle()
+    if world.status.failed_checks:
+        world.edit(onFailure="rollback")
+    settled(world)
+    assert world.status.phase in ENDS, world.status
+    if world.status.phase is Phase.FAILED or world.primary is None:
+        # a failed revision waits for the next one, which is good
+        world.release("E")
+        settled(world)
+        assert world.status.phase is Phase.SUCCEEDED, world.status
+    if isinstance(world.routes, Routes) and world.status.canary_weight == 0:
+        assert (world.routes.primary, world.routes.canary) == (100, 0)
+    assert world.served() == 1.0, (world.status, world.primary, world.target)
+    assert world.primary is not None
+    assert (world.primary.revision, str(world.primary.configs)) in world.reviewed
+    assert all(world.runs[run] for run in world.runs if run != (world.status.run and world.status.run.id))
+
+
+def settled(world: World) -> None:
+    for _ in range(120):
+        try:
+            decision = world.tick()
+        except Conflict:
+            continue
+        world.settle()
+        if decision.wake_after is None:
+            return
+        world.now += decision.wake_after
+    raise AssertionError(f"no end: {world.status}")
+
+
+def deleted_end(world: World) -> None:
+    """From any state: deleting with `revertOnDeletion` ends, and the target serves alone before the primary is released."""
+    world.on_effect = None
+    world.broken.clear()
+    world.edit_spec(revertOnDeletion=True, suspend=False)
+    world.finalizers = ["finalizer.flagger.app"]
+    world.deleted = True
+    for _ in range(12):
+        world.tick()
+        if world.gone:
+            break
+        world.settle()
+        world.now += 10
+    assert world.gone
+    assert isinstance(world.target, Copy)
+    assert world.target.ready > 0
+
+
+def state_of(world: World) -> tuple[object, ...]:
+    copies = tuple(dataclasses.astuple(each) for each in (world.target, world.primary) if isinstance(each, Copy))
+    return (copies, world.routes or ALL_TO_PRIMARY, world.apex_on_target, world.paused, world.finalizers, world.runs)
+
+
+AnyOrder.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck)
+)
+TestAnyOrderOfEvents = AnyOrder.TestCase
