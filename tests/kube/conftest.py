@@ -1,0 +1,55 @@
+import asyncio
+import contextlib
+
+import pytest
+from aiohttp import web
+from tests.kube.scripted import Scripted
+
+from canary.kube import auth
+from canary.kube.client import ApiClient, Timeouts
+
+
+async def _no_pause(_):
+    return None
+
+
+@pytest.fixture
+async def api():
+    """A scripted server."""
+    scripted = Scripted()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", scripted.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield scripted
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client_for():
+    """Clients that are closed at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(url, **options):
+            token = options.pop("token", "")
+            options.setdefault("timeouts", Timeouts(connect=1, total=3, silence=2))
+            client = ApiClient(auth.fixed(url, token=token), **options)
+            stack.push_async_callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+async def client(api, client_for):
+    return client_for(api.url)
+
+
+async def eventually(check, *, within=5.0):
+    """Wait until `check()` is true."""
+    async with asyncio.timeout(within):
+        while not check():
+            await asyncio.sleep(0.01)
