@@ -1,0 +1,55 @@
+"""The contract of `tests.routers.contract`, over every installed router and every feature that has a golden manifest."""
+
+import pytest
+
+from canary.routers import registry
+from tests.routers import contract
+from tests.routers.cases import CASES, Case
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+splits = pytest.mark.parametrize("routes", contract.SPLITS, ids=lambda routes: f"{routes.primary}-{routes.canary}")
+
+
+def test_every_installed_router_has_cases():
+    assert {case.provider for case in CASES} == set(registry.providers())
+
+
+@cases
+@pytest.mark.parametrize(
+    "promise",
+    [
+        contract.names_what_it_watches,
+        contract.nothing_there_reads_as_none,
+        contract.wants_only_its_own_objects,
+        contract.every_split_is_written_explicitly,
+        contract.new_objects_are_owned,
+        contract.apex_objects_keep_flux_away,
+        contract.found_objects_are_not_owned,
+        contract.owned_objects_stay_owned,
+        contract.no_owner_across_clusters,
+    ],
+    ids=lambda promise: promise.__name__,
+)
+def test_promise(case: Case, promise):
+    promise(registry.router(case.provider), case.release())
+
+
+@cases
+@splits
+@pytest.mark.parametrize(
+    "promise",
+    [contract.weights_come_back, contract.repairing_keeps_the_weights, contract.shares_sum_to_100, contract.same_in_same_out],
+    ids=lambda promise: promise.__name__,
+)
+def test_promise_at_every_split(case: Case, promise, routes):
+    promise(registry.router(case.provider), case.release(), routes)
+
+
+@cases
+@pytest.mark.parametrize(
+    "promise",
+    [contract.weights_come_back, contract.repairing_keeps_the_weights, contract.shares_sum_to_100, contract.same_in_same_out],
+    ids=lambda promise: promise.__name__,
+)
+def test_promise_at_the_routes_of_the_case(case: Case, promise):
+    promise(registry.router(case.provider), case.release(), case.routes)
