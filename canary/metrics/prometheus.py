@@ -1,0 +1,143 @@
+"""Prometheus, through `prometheus-api-client` in a bounded pool of threads.
+
+The library is synchronous and waits for ever by default, so every call gets an explicit time-out, retries are off (the tick is
+the retry), and its session's pool is as large as ours (reference python-stack 4). ADR 4 has the figures behind this choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from canary.core.errors import Rejected
+from canary.core.model import Sample
+from canary.metrics.base import Source
+
+if TYPE_CHECKING:
+    from prometheus_api_client import PrometheusConnect
+
+THREADS = 16
+MAX_CONNECTIONS = 64
+"""Clients kept; the key contains credentials, so a rotated token makes a new one and the oldest goes."""
+
+
+class PrometheusProvider:
+    """Instant queries. One `PrometheusConnect` per (address, credentials, TLS), all on one pool of threads."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
+        self._connections: dict[object, PrometheusConnect] = {}
+
+    async def query(self, source: Source, text: str, *, window_seconds: float, timeout: float) -> Sample:  # noqa: ARG002, ASYNC109
+        """The value of a scalar, or of a vector's only element. See `picked` for everything else."""
+        try:
+            connection = self._connection(source)
+            result = await self._in_thread(connection, text, timeout)
+        except Rejected as error:
+            return Sample(error=error.message, query=text)
+        except Exception as error:  # noqa: BLE001 - whatever the library or requests raises is the source's fault
+            return Sample(error=explain(error, source.address), query=text)
+        return picked(result, text)
+
+    async def online(self, source: Source, *, timeout: float) -> str:  # noqa: ASYNC109
+        """`vector(1)` must be 1, as upstream's probe."""
+        sample = await self.query(source, "vector(1)", window_seconds=0, timeout=timeout)
+        if sample.error:
+            return sample.error
+        return "" if sample.value == 1 else f"the query vector(1) gave {sample.value}, not 1"
+
+    async def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, connection: PrometheusConnect, text: str, seconds: float) -> Any:
+        call = partial(connection.custom_query, query=text, timeout=seconds)
+        # The thread's own time-out ends it a little before ours, so that no thread is left behind by a cancelled wait.
+        async with asyncio.timeout(seconds + 1):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def _connection(self, source: Source) -> PrometheusConnect:
+        headers = _headers(source)
+        key = (source.address, tuple(sorted(headers.items())), source.insecure_skip_verify)
+        if key not in self._connections:
+            while len(self._connections) >= MAX_CONNECTIONS:
+                self._connections.pop(next(iter(self._connections)))
+            self._connections[key] = _connect(source, headers)
+        return self._connections[key]
+
+
+def _connect(source: Source, headers: dict[str, str]) -> PrometheusConnect:
+    from prometheus_api_client import PrometheusConnect
+    from requests.adapters import HTTPAdapter
+
+    parts = urlsplit(source.address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Rejected(f"the metrics server address {source.address!r} is not an http(s) URL", hint="write http://prometheus:9090")
+    url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))  # upstream: the query string is dropped
+    connection = PrometheusConnect(url=url, headers=headers or None, disable_ssl=source.insecure_skip_verify)
+    session = connection._session  # noqa: SLF001 - the library gives no other way to size its pool or stop its retries
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=THREADS, pool_maxsize=THREADS, max_retries=0))
+    return connection
+
+
+def _headers(source: Source) -> dict[str, str]:
+    """Custom headers plus the Secret's bearer token, or else its basic credentials (reference flagger-analysis 1.8)."""
+    headers = {name: ", ".join(values) for name, values in source.headers.items()}
+    secret = {key: value.decode(errors="replace").strip() for key, value in source.secret.items()}
+    if token := secret.get("token"):
+        headers["Authorization"] = f"Bearer {token}"
+    elif source.secret:
+        if "username" not in secret or "password" not in secret:
+            raise Rejected("the Secret of a prometheus source must hold `token`, or `username` and `password`")
+        import base64
+
+        pair = f"{secret['username']}:{secret['password']}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    return headers
+
+
+def picked(result: Any, text: str) -> Sample:
+    """The one number of an answer.
+
+    Upstream takes the last of several series and refuses scalars; here several series are an error that names them, because a
+    verdict must not hang on their order. NaN (0/0 without traffic) and an empty vector are "no data".
+    """
+    if isinstance(result, list) and len(result) == 2 and isinstance(result[1], str):  # a scalar: [time, "value"]
+        return _sample(result[1], text)
+    if not result:
+        return Sample(query=text)
+    if any("values" in series for series in result):
+        return Sample(error="the query answers with ranges; it must give one value (wrap it in an aggregation)", query=text)
+    if len(result) > 1:
+        names = "; ".join(str(series.get("metric") or {}) for series in result[:3])
+        return Sample(error=f"the query answers with {len(result)} series where one is needed (sum or filter them): {names}", query=text)
+    if "value" not in result[0]:
+        return Sample(error="the query answers with a native histogram; use histogram_quantile or histogram_avg", query=text)
+    return _sample(result[0]["value"][1], text)
+
+
+def _sample(number: str, text: str) -> Sample:
+    try:
+        value = float(number)
+    except ValueError:
+        return Sample(error=f"{number!r} is not a number", query=text)
+    return Sample(query=text) if math.isnan(value) else Sample(value=value, query=text)
+
+
+def explain(error: BaseException, address: str) -> str:
+    """What went wrong, short enough for a condition, without credentials."""
+    parts = urlsplit(address)
+    where = parts.hostname or address
+    if parts.port:
+        where = f"{where}:{parts.port}"
+    name = type(error).__name__
+    if "Timeout" in name or isinstance(error, TimeoutError):
+        return f"{where} did not answer in time"
+    if "Connection" in name:
+        return f"{where} cannot be reached"
+    text = str(error).strip().splitlines()
+    return f"{where}: {text[0][:200] if text else name}"
