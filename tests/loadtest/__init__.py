@@ -1,0 +1,1 @@
+"""The load tester, mostly as a real process that is talked to over HTTP."""
