@@ -1,0 +1,196 @@
+"""The sandbox's node: Deployments become ready because their pods really run, as local processes.
+
+One small level-triggered loop instead of upstream's chain of controllers (ReplicaSets, scheduler, kubelet): what a progressive delivery
+operator sees is a Deployment whose status counts updated and available replicas, Pods with addresses, and Services that select them. An old
+pod is stopped only after its successor answers, so a rollout here is as gapless as a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from canary.core.errors import CanaryError
+from canary.kube.cluster import Cluster
+from canary.kube.resource import DEPLOYMENTS, PODS, Object
+from canary.sandbox.app import Behaviour
+from canary.sandbox.processes import Child, free_port, listening
+
+log = logging.getLogger(__name__)
+
+Registry = Mapping[str, Behaviour]
+"""What each image does, as a container registry would hold it; an unknown image cannot be pulled."""
+
+
+@dataclass(slots=True)
+class Pod:
+    """One process that stands for a pod."""
+
+    namespace: str
+    name: str
+    owner: str
+    template: str
+    labels: Mapping[str, str]
+    image: str
+    port: int
+    child: Child
+    ready: bool = False
+
+
+class Node:
+    """Runs the pods of all Deployments. `changed()` is called whenever the set of ready pods has changed."""
+
+    def __init__(self, api: Cluster, images: Registry, folder: Path, *, changed: Callable[[], None]) -> None:
+        self._api = api
+        self._images = images
+        self._folder = folder
+        self._changed = changed
+        self._pods: dict[tuple[str, str], list[Pod]] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._serial = 0
+
+    def ready_pods(self) -> list[Pod]:
+        """All pods that answer."""
+        return [pod for pods in self._pods.values() for pod in pods if pod.ready]
+
+    async def reconcile(self, deployment: Object) -> None:
+        """Make the processes of this Deployment as its spec says, and its status as the processes are."""
+        key = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            pods = self._pods.setdefault(key, [])
+            gone = "deletionTimestamp" in deployment["metadata"]
+            want = 0 if gone else deployment["spec"].get("replicas", 1)
+            template = _hash(deployment["spec"]["template"])
+            current = [pod for pod in pods if pod.template == template]
+            for _ in range(want - len(current)):
+                current.append(await self._start(key, deployment, template))
+            await self._status(deployment, want)
+            for pod in current[want:]:
+                await self._stop(key, pod)
+            await self._until_ready(current[:want])
+            for pod in [pod for pod in pods if pod.template != template]:
+                await self._stop(key, pod)
+            await self._status(deployment, want)
+
+    async def remove(self, namespace: str, name: str) -> None:
+        """The Deployment is gone: so are its pods."""
+        key = (namespace, name)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            for pod in list(self._pods.get(key, ())):
+                await self._stop(key, pod)
+
+    async def stop(self) -> None:
+        """Stop every process."""
+        await asyncio.gather(*(pod.child.stop(grace=1.0) for pods in self._pods.values() for pod in pods))
+
+    async def _start(self, key: tuple[str, str], deployment: Object, template: str) -> Pod:
+        container = deployment["spec"]["template"]["spec"]["containers"][0]
+        image, port = container["image"], free_port()
+        self._serial += 1
+        suffix = hashlib.sha256(f"{key}{self._serial}".encode()).hexdigest()[:5]
+        name = f"{key[1]}-{template[:8]}-{suffix}"
+        behaviour = self._images.get(image, Behaviour())
+        command = [sys.executable, str(Path(__file__).with_name("app.py")), f"--port={port}", f"--pod={name}"]
+        command += [f"--version={image.rpartition(':')[2]}", f"--error-rate={behaviour.error_rate}", f"--latency-ms={behaviour.latency_ms}"]
+        child = Child(name, command, log=self._folder / "pods.log")
+        labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
+        pod = Pod(key[0], name, key[1], template, labels, image, port, child)
+        self._pods[key].append(pod)
+        if image in self._images:
+            await child.start()
+        await self._publish(pod, deployment)
+        return pod
+
+    async def _until_ready(self, pods: Iterable[Pod]) -> None:
+        """Wait for all that can become ready; a pod whose image cannot be pulled never does."""
+        for pod in [pod for pod in pods if not pod.ready and pod.image in self._images]:
+            await pod.child.until(lambda port=pod.port: listening(port))  # type: ignore[misc]
+            pod.ready = True
+            await self._pod_status(pod)
+            self._changed()
+
+    async def _stop(self, key: tuple[str, str], pod: Pod) -> None:
+        """Out of the network first, then the process: whoever is being answered still gets his answer."""
+        self._pods[key].remove(pod)
+        if pod.ready:
+            self._changed()
+            await asyncio.sleep(0.2)
+        await pod.child.stop(grace=2.0)
+        with contextlib.suppress(CanaryError):
+            await self._api.delete(PODS, pod.namespace, pod.name)
+
+    async def _publish(self, pod: Pod, deployment: Object) -> None:
+        template = deployment["spec"]["template"]
+        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": pod.owner, "uid": deployment["metadata"]["uid"], "controller": True}
+        meta = {"name": pod.name, "namespace": pod.namespace, "labels": dict(pod.labels), "ownerReferences": [owner]}
+        annotations = template["metadata"].get("annotations")
+        if annotations:
+            meta["annotations"] = annotations
+        with contextlib.suppress(CanaryError):
+            await self._api.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]})
+            await self._pod_status(pod)
+
+    async def _pod_status(self, pod: Pod) -> None:
+        state = (
+            {"running": {}}
+            if pod.ready
+            else {"waiting": {"reason": "ContainerCreating" if pod.image in self._images else "ImagePullBackOff"}}
+        )
+        status = {
+            "phase": "Running" if pod.ready else "Pending",
+            "podIP": "127.0.0.1",
+            "conditions": [{"type": "Ready", "status": str(pod.ready)}],
+            "containerStatuses": [{"name": "main", "image": pod.image, "ready": pod.ready, "restartCount": 0, "state": state}],
+        }
+        with contextlib.suppress(CanaryError):
+            await self._api.merge(PODS, pod.namespace, pod.name, {"status": status}, subresource="status")
+
+    async def _status(self, deployment: Object, want: int) -> None:
+        meta = deployment["metadata"]
+        pods = self._pods[meta["namespace"], meta["name"]]
+        template = _hash(deployment["spec"]["template"])
+        updated = [pod for pod in pods if pod.template == template][:want]
+        available = sum(pod.ready for pod in pods)
+        enough = available >= want
+        progress = all(pod.ready for pod in updated) and len(pods) == want
+        status = {
+            "observedGeneration": meta["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": len(updated),
+            "readyReplicas": available,
+            "availableReplicas": available,
+            "unavailableReplicas": max(0, want - available),
+            "conditions": [
+                _condition(deployment, "Available", enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"),
+                _condition(deployment, "Progressing", True, "NewReplicaSetAvailable" if progress else "ReplicaSetUpdated"),
+            ],
+        }
+        with contextlib.suppress(CanaryError):  # deleted or changed meanwhile: the next event brings us back
+            await self._api.merge(DEPLOYMENTS, meta["namespace"], meta["name"], {"status": status}, subresource="status")
+
+
+def _condition(deployment: Object, kind: str, state: bool, reason: str) -> dict[str, str]:  # noqa: FBT001
+    """A condition whose transition time moves only when it changes state."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    old = next((one for one in (deployment.get("status") or {}).get("conditions") or () if one["type"] == kind), None)
+    same = old and old["status"] == str(state)
+    return {
+        "type": kind,
+        "status": str(state),
+        "reason": reason,
+        "message": reason,
+        "lastUpdateTime": now,
+        "lastTransitionTime": old["lastTransitionTime"] if old and same else now,
+    }
+
+
+def _hash(template: Object) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
