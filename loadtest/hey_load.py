@@ -78,6 +78,7 @@ class Load:
             # Certificates are not checked, as hey: a load test measures, it does not authenticate.
             connector=aiohttp.TCPConnector(limit=0, ssl=False, force_close=not plan.keepalive),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=True,  # http_proxy: the way to the mesh where names do not resolve
             timeout=aiohttp.ClientTimeout(total=plan.timeout),
             skip_auto_headers=[] if plan.compression else ["Accept-Encoding"],
             auto_decompress=False,

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_SIZE: Final = re.compile(r"(\d+)\s*(|B|KiB|MiB|K|M|Ki|Mi)")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_SIZE: Final = re.compile(r"([0-9]+)\s*(|B|KiB|MiB|K|M|Ki|Mi)")
 _FACTOR: Final = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "K": 1000, "M": 1000**2, "Ki": 1024, "Mi": 1024**2}
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})

@@ -102,9 +102,6 @@ def _service(spec: CanarySpec, provider: str) -> Iterator[Problem]:
         yield Problem("spec.service.delegation", "a delegate has neither hosts nor gateways", "remove hosts and gateways")
     if not provider.startswith("gatewayapi"):
         return
-    if not service.gateway_refs:
-        hint = "name the Gateway: gatewayRefs: [{name: ..., namespace: ...}]"
-        yield Problem("spec.service.gatewayRefs", f"the provider {provider} needs at least one parent", hint)
     for index, mirror in enumerate(service.mirror):
         if mirror.backend_ref is None:
             yield Problem(f"spec.service.mirror[{index}].backendRef", "is missing", "name the Service that gets the copy")

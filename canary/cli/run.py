@@ -61,6 +61,7 @@ def _flag(name: str, text: str, *, default: bool) -> Decorator:
 @click.option("--include-label-prefix", default="", help="Prefixes of labels copied to primaries, by comma; * is all.")
 @_flag("enable-config-tracking", "Follow the ConfigMaps and Secrets of a target.", default=True)
 @click.option("--ingress-annotations-prefix", default="nginx.ingress.kubernetes.io", show_default=True, help="Of the nginx router.")
+@click.option("--default-gateway", default="", help="NAMESPACE/NAME of the Gateway for canaries on the Gateway API that name none.")
 @click.option("--ingress-class", default="", help="ingressClassName of generated HTTPProxies.")
 @_flag("no-cross-namespace-refs", "Refuse references to other namespaces.", default=False)
 @click.option("--event-webhook", default="", help="URL that is told of every event.")
@@ -118,6 +119,7 @@ def settings_from(flags: dict[str, Any], env: dict[str, str]) -> Settings:
             include_label_prefixes=names(flags["include_label_prefix"]),
             config_tracking=flags["enable_config_tracking"],
             ingress_class=flags["ingress_class"],
+            default_gateway=flags["default_gateway"],
             ingress_annotations_prefix=flags["ingress_annotations_prefix"],
         ),
         no_cross_namespace_refs=flags["no_cross_namespace_refs"],

@@ -106,7 +106,7 @@ def _initialized(t: Turn) -> End:
         failed_checks=0,
         iterations=0,
         last_promoted_spec=status.last_applied_spec,
-        last_promoted_configs=status.tracked_configs,
+        last_promoted_configs=status.tracked_configs or {},
     )
     t.say(t.voice.initialized())
     return AT_ONCE

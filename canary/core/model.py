@@ -272,7 +272,10 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class CloseRun:
-    """Write the outcome on the CanaryRun and queue its Git effects. `outcome`: Succeeded | Failed | Canceled."""
+    """Write the outcome on the CanaryRun and queue its Git effects. `outcome`: Succeeded | Failed | Canceled.
+
+    Repeated after a crash. When the world changed in between, the outcome may be another one, and the last one counts.
+    """
 
     run_id: str
     outcome: str

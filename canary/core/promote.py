@@ -14,6 +14,7 @@ from canary.core.pace import mark, moved_outside, not_due
 from canary.core.revisions import has_moved
 from canary.core.runs import fail, restart, succeed
 from canary.core.turn import AT_ONCE, End, Turn
+from canary.core.upkeep import lean_on_target
 from canary.core.weights import TOTAL, lowered
 
 
@@ -62,10 +63,9 @@ def primary_in_promotion(t: Turn) -> End | None:
         return _start_over(t)
     if primary.readiness is Readiness.STUCK:
         return _failed(t, primary.message)
-    if t.target_serves and not t.primary_serves and t.routes.canary < TOTAL:
-        # the primary lost its last pod (it may be re-created rather than rolled): its share goes where it is served
-        t.move(TOTAL)
-        t.update(canary_weight=TOTAL)
+    if not t.primary_serves:
+        # it lost its last pod (it may be re-created rather than rolled): its share goes where it is served
+        lean_on_target(t)
     t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
     return t.interval
 
@@ -102,7 +102,7 @@ def shift(t: Turn) -> End:
         t.do(EnsureScaler(update=True))
     step = t.analysis.step_weight_promotion
     weight = t.routes.canary
-    stepwise = step > 0 and weight > 0 and t.snapshot.has_weights and t.run is not None and not t.sole
+    stepwise = step > 0 and weight > 0 and t.snapshot.has_weights and t.run is not None
     if not stepwise or _abandoned(t) or t.canary.spec.skip_analysis:
         return _all_to_primary(t)
     if end := not_due(t):

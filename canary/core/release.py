@@ -24,6 +24,8 @@ class Options:
     ingress_class: str = ""
     """`ingressClassName` of generated HTTPProxies."""
     ingress_annotations_prefix: str = "nginx.ingress.kubernetes.io"
+    default_gateway: str = ""
+    """`<namespace>/<name>` of the Gateway for canaries on the Gateway API that name none."""
     separate_mesh_cluster: bool = False
     """Mesh objects live on another API server: no owner references across clusters."""
 

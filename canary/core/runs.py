@@ -94,7 +94,7 @@ def cancel(t: Turn) -> End:
         iterations=0,
         last_applied_spec=t.target.revision,
         tracked_configs=t.configs,
-        last_promoted_configs=t.configs,
+        last_promoted_configs=t.configs or {},
     )
     t.say(t.voice.canceled())
     return AT_ONCE
@@ -124,7 +124,7 @@ def succeed(t: Turn) -> End:
         canary_weight=0,
         iterations=0,
         last_promoted_spec=status.last_applied_spec,
-        last_promoted_configs=status.tracked_configs,
+        last_promoted_configs=status.tracked_configs or {},
         failure_reason="",
     )
     _count(t, success=True)

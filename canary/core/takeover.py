@@ -30,7 +30,7 @@ def take_over(t: Turn) -> None:
             adopted = revision if equal else ""
             t.update(last_applied_spec=adopted, last_promoted_spec=adopted)
     if equal:
-        t.update(last_promoted_configs=t.configs)
+        t.update(last_promoted_configs=t.configs or {})
 
 
 def start_over(t: Turn) -> End | None:

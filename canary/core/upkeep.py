@@ -9,7 +9,6 @@ comes back only by promotion or by going back to the promoted revision.
 
 from __future__ import annotations
 
-from canary.api.status import Phase
 from canary.core import workloads
 from canary.core.model import (
     ALL_TO_PRIMARY,
@@ -39,8 +38,11 @@ def upkeep(t: Turn) -> End | None:
         t.do(EnsurePrimary(t.target.revision))
     if t.snapshot.has_scaler:
         t.do(EnsureScaler())
-    t.do(EnsureServices(apex=True, to_target=to_target(t)))
-    ensure_routes(t)
+    if needs_target(t):
+        lean_on_target(t)
+    else:
+        t.do(EnsureServices(apex=True))
+        ensure_routes(t)
     return None
 
 
@@ -51,6 +53,9 @@ def current_routes(t: Turn) -> Routes:
         plain = ALL_TO_CANARY if t.sole else ALL_TO_PRIMARY
     elif live is None or isinstance(live, Unknown):
         plain = _remembered(t)
+        if live is None and t.primary_serves and not t.target_serves:
+            # made again from nothing: no reason to send anything to a copy that cannot answer
+            plain = ALL_TO_PRIMARY
     else:
         plain = live
     return Routes(plain.primary, plain.canary, plain.mirrored, t.cookies)
@@ -70,13 +75,13 @@ def ensure_routes(t: Turn) -> None:
         t.do(EnsureRoutes(t.routes))
 
 
-def to_target(t: Turn) -> bool:
-    """Whether the Services of apex and primary must select the target, because only that can serve.
+def needs_target(t: Turn) -> bool:
+    """Whether users must be served by the target, because only that can.
 
-    It has everything already (`sole`), or its revision passed and the primary has no pod while it is rolled out to it.
+    It has everything already (`sole`), or its revision was reviewed, so that it is as good as the primary: while that is
+    rolled out without a pod left, or lost all of them.
     """
-    accepted = t.sole or t.phase in (Phase.PROMOTING, Phase.FINALISING)
-    return accepted and t.target_serves and not t.primary_serves
+    return t.target_serves and not t.primary_serves and (t.sole or is_reviewed(t))
 
 
 def _without_primary(t: Turn) -> End | None:
@@ -89,13 +94,13 @@ def _without_primary(t: Turn) -> End | None:
         t.say(t.voice.primary_missing())
         if workloads.parked(t.target, kind=t.kind):
             wake_target(t)
-    _lean_on_target(t)
+    lean_on_target(t)
     # the reviewed one is on its way: nothing to decide before it is there
     return t.interval if reviewed else None
 
 
-def _lean_on_target(t: Turn) -> None:
-    """Give the target everything if it can serve; it is the only copy there is."""
+def lean_on_target(t: Turn) -> None:
+    """Give the target everything if it can serve: the weights, and the Services of apex and primary. It is stored (`sole`)."""
     if not t.target_serves:
         return
     t.do(EnsureServices(apex=True, to_target=True))

@@ -12,9 +12,9 @@ from canary.api.status import CanaryStatus
 from canary.core import model
 from canary.engine.observe import Sight
 from canary.engine.runs import Runs
+from canary.kube.compare import Wanted
 from canary.kube.ensure import ensure
 from canary.kube.resource import CANARIES
-from canary.routers.base import Wanted
 from canary.targets import autoscaler, services
 
 FINALIZER = "finalizer.flagger.app"

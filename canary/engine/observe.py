@@ -64,7 +64,7 @@ class Observer:
         provider = canary.spec.provider or self._settings.mesh_provider
         router, target = routers.router(provider), targets.target(canary.spec.target_ref)
         await cluster.watch(*target.resources(), *router.resources())
-        seen = await target.observe(cluster, canary, options)
+        seen = await target.observe(cluster, canary, options, now=self._clock())
         release = Release(canary, provider, seen.label, seen.label_value, seen.ports, options)
         live = {ref: cluster.get(ref.resource, ref.namespace or release.namespace, ref.name) for ref in router.objects(release)}
         snapshot = model.Snapshot(

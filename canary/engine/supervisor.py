@@ -50,8 +50,9 @@ STUCK = 60.0
 class Operator:
     """One running operator. `run()` returns when `stop` is set or leadership is lost; use it inside a running loop."""
 
-    def __init__(self, settings: Settings, *, credentials: auth.Credentials | None = None) -> None:
+    def __init__(self, settings: Settings, *, credentials: auth.Credentials | None = None, signals: bool = False) -> None:
         self.settings = settings
+        self._signals = signals
         self.credentials = credentials or auth.load(kubeconfig=settings.kubeconfig, context=settings.context, master=settings.master)
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
@@ -62,6 +63,8 @@ class Operator:
         )
         self._beat = time.monotonic()
         self._leading = not settings.leader_election
+        self._kopf: asyncio.Task[None] | None = None
+        self._kopf_stop = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
 
     async def run(self) -> int:
@@ -72,6 +75,7 @@ class Operator:
             self.telemetry.requests_from(self.client.requests)
             await self.health.start()
             self._stack.push_async_callback(self.health.close)
+            self._listen_to_signals()
             beat = asyncio.create_task(self._heartbeat(), name="heartbeat")
             self._stack.callback(beat.cancel)
             if not self.settings.leader_election:
@@ -102,6 +106,7 @@ class Operator:
         """Watch and tick until told to stop."""
         settings = self.settings
         async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop_kopf)
             self.cluster = WatchedCluster(self.client, namespace=settings.namespace)
             stack.push_async_callback(self.cluster.close)
             await self._precondition()
@@ -134,14 +139,14 @@ class Operator:
         )
         stack.push_async_callback(self.scheduler.close)
         self.cluster.on_change(self._on_object)
-        kopf_stop = asyncio.Event()
         side = [asyncio.create_task(self._resync(), name="resync"), asyncio.create_task(outbox.run(), name="git outbox")]
-        kopf = asyncio.create_task(
+        retake = asyncio.create_task(self._retake_signals(), name="signals")
+        kopf = self._kopf = asyncio.create_task(
             watch_canaries(
                 on_canary=self._on_canary,
                 credentials=self.credentials,
                 namespaces=[self.settings.namespace] if self.settings.namespace else [],
-                stop=kopf_stop,
+                stop=self._kopf_stop,
                 ready=self.ready,
             ),
             name="kopf",
@@ -151,16 +156,21 @@ class Operator:
             await asyncio.wait({kopf, stopped, *side}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopped.cancel()
+            retake.cancel()
             await self.scheduler.close()
             for task in side:
                 task.cancel()
             ended = await asyncio.gather(*side, return_exceptions=True)
-            kopf_stop.set()
-            await asyncio.wait({kopf}, timeout=10)
             self.ready.clear()
         for result in [*ended, kopf.exception() if kopf.done() and not kopf.cancelled() else None]:
             if isinstance(result, Exception):
                 raise result
+
+    async def _stop_kopf(self) -> None:
+        """Last of all: it waits for, and then cancels, every task that began after it."""
+        self._kopf_stop.set()
+        if self._kopf:
+            await asyncio.wait({self._kopf}, timeout=10)
 
     async def _precondition(self) -> None:
         """Refuse to start without our CRDs, in one sentence."""
@@ -219,6 +229,16 @@ class Operator:
                 else:
                     self.scheduler.wake(key, delay=30.0 * number / max(1, len(self.registry)))
 
+    def _listen_to_signals(self) -> None:
+        if self._signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
+
+    async def _retake_signals(self) -> None:
+        """kopf puts its own handlers in place when it starts; it would then stop first and wait for all that should stop before it."""
+        await self.ready.wait()
+        self._listen_to_signals()
+
     async def _heartbeat(self) -> None:
         while True:
             self._beat = time.monotonic()
@@ -255,10 +275,6 @@ def run_operator(settings: Settings) -> int:
     configure(level=settings.log_level, style=settings.log_format)
 
     async def main() -> int:
-        operator = Operator(settings)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, operator.stop.set)
-        return await operator.run()
+        return await Operator(settings, signals=True).run()
 
     return asyncio.run(main())

@@ -1,13 +1,15 @@
 """Why Git said no, and what follows from it.
 
 Git tells failures apart in prose only, so this is a table of the prose: what servers and the client print (LC_ALL=C), most specific first.
-The class decides what the outbox does: try at once on a new tip, wait, or stop and say so.
+The class decides what the outbox does: compute anew at once, wait, or stop and say so; and whether one write, one branch or the
+whole sink is concerned.
 """
 
 from __future__ import annotations
 
 import enum
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,6 +33,11 @@ class Failure:
     reaction: Reaction
     text: str
 
+    @property
+    def of_the_push(self) -> bool:
+        """Whether the server refused what was pushed, so that another push may pass; else the whole sink is concerned."""
+        return self.reason in {"Protected", "SignatureRequired", "Refused"}
+
 
 class GitFailed(Exception):  # noqa: N818 - reads as what happened
     """A git command failed."""
@@ -41,14 +48,17 @@ class GitFailed(Exception):  # noqa: N818 - reads as what happened
 
 
 _TABLE: tuple[tuple[str, Reaction, str], ...] = (
-    ("Stale", Reaction.RECOMPUTE, r"stale info|non-fast-forward|fetch first|cannot lock ref|incorrect old value"),
-    ("SignatureRequired", Reaction.BLOCKED, r"unverified commit|must have verified signatures|signed commit"),
-    ("Auth", Reaction.BLOCKED, r"authentication failed|could not read username|terminal prompts disabled|error: 401|http code = 401|permission denied \(publickey|host key verification failed|invalid username or password"),
+    # A lock of our own that a killed git left behind reads almost like somebody else's push, and waiting would never mend it.
+    ("Local", Reaction.BACK_OFF, r"unable to create '.*\.lock'|no space left|disk quota exceeded|read-only file system|missing promisor|bad object|object file .* is empty|loose object|not a git repository|index-pack failed|pack .* corrupt|inflate: data stream error"),
+    ("Stale", Reaction.RECOMPUTE, r"stale info|non-fast-forward|fetch first|cannot lock ref|incorrect old value|reference already exists"),
+    ("SignatureRequired", Reaction.BLOCKED, r"unverified commit|must have verified signatures|signed commit|unsigned commit"),
+    ("Auth", Reaction.BLOCKED, r"authentication failed|could not read username|could not read password|terminal prompts disabled|error: 401|http code = 401|permission denied \(|host key verification failed|invalid username or password|invalid credentials"),
     ("Protected", Reaction.BLOCKED, r"pre-receive hook declined|update hook declined|protected branch|gh006|gh013|not allowed to push|protected from changing"),
-    ("Throttled", Reaction.BACK_OFF, r"error: 429|too many requests"),
+    ("Throttled", Reaction.BACK_OFF, r"error: 429|too many requests|rate limit"),
+    ("Moved", Reaction.BLOCKED, r"error: 30\d|redirect"),
+    ("Certificate", Reaction.BLOCKED, r"certificate|ssl_connect|self.signed|cafile"),
     ("Forbidden", Reaction.BLOCKED, r"error: 403|repository .*not found|repository not found|does not appear to be a git repository|error: 404"),
-    ("Unreachable", Reaction.BACK_OFF, r"error: 5\d\d|could not resolve host|failed to connect|connection refused|connection reset|connection timed out|early eof|rpc failed|unexpected disconnect|hung up|timed out|empty reply"),
-    ("Local", Reaction.BACK_OFF, r"no space left|read-only file system|index\.lock|shallow\.lock|missing promisor|bad object|object file .* is empty|loose object"),
+    ("Unreachable", Reaction.BACK_OFF, r"error: 5\d\d|could not resolve|failed to connect|couldn't connect|connection refused|connection reset|connection timed out|connection closed|early eof|rpc failed|unexpected disconnect|hung up|timed out|too slow|empty reply|no route to host|network is unreachable"),
     ("Refused", Reaction.BLOCKED, r"remote rejected|\[rejected\]|declined"),
 )  # fmt: skip
 
@@ -66,6 +76,13 @@ def scrub(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Prose without credentials and control characters, short enough for a condition."""
     for secret in sorted((secret for secret in secrets if len(secret) > 2), key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = re.sub(r"(https?://)[^/@\s]+@", r"\1***@", text)
-    lines = [re.sub(r"[\x00-\x1f\x7f]", " ", line).strip() for line in text.splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith("hint:"))[-SHOWN:]
+    text = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+    lines = [plain(line) for line in text.splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(("hint:", "remote: hint:")))[-SHOWN:]
+
+
+def plain(text: str) -> str:
+    """One line of text, spaces for every character that is none: controls, line breaks of any script, and the invisible ones
+    that change how the rest is read.
+    """
+    return "".join(" " if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text).strip()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp import HttpxAiohttpClient
 
 from canary.api.analysis import Webhook
 from canary.core.model import HookResult
@@ -75,8 +75,9 @@ class HookClient:
     def _client(self, hook: Webhook, secret: Mapping[str, str]) -> httpx.AsyncClient:
         trust = _Trust(not hook.disable_tls, secret.get("ca.crt", ""), secret.get("tls.crt", ""), secret.get("tls.key", ""))
         if trust not in self._clients:
-            transport = AiohttpTransport(verify=_context(trust), limits=httpx.Limits(max_connections=100, max_keepalive_connections=20))
-            self._clients[trust] = httpx.AsyncClient(transport=transport, follow_redirects=True, max_redirects=10)
+            # Unlike a bare transport, this client honours http_proxy and friends, as upstream's does.
+            limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+            self._clients[trust] = HttpxAiohttpClient(verify=_context(trust), limits=limits, follow_redirects=True, max_redirects=10)
         return self._clients[trust]
 
     @staticmethod

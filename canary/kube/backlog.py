@@ -138,7 +138,7 @@ class Backlog:
 
     def _waiting(self, entry: Entry) -> Entry | None:
         """The same message, still to be written, with no change of kind since (a fold must not hide one)."""
-        if self._flying is not None and self._flying.key == entry.key and not self._news:
+        if self._flying is not None and self._flying.key == entry.key:
             return self._flying
         for other in reversed(self._news):
             if other.kind != entry.kind:

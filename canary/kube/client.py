@@ -130,10 +130,10 @@ class ApiClient:
         place = place_of(meta.get("namespace"), meta.get("name") or f"{meta.get('generateName', '')}*")
         return await self._transport.send(build("create", resource, meta.get("namespace"), place=place, params=params, body=body))
 
-    async def apply(self, resource: Resource, body: Object, *, force: bool = True) -> Object:
-        """Server-side apply: afterwards we own exactly the fields in `body`. Raises Conflict only without `force`."""
+    async def apply(self, resource: Resource, body: Object, *, force: bool = True, manager: str = FIELD_MANAGER) -> Object:
+        """Server-side apply: afterwards `manager` owns exactly the fields in `body`. Raises Conflict only without `force`."""
         meta = body["metadata"]
-        params = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+        params = {"fieldManager": manager, "force": "true" if force else "false"}
         # JSON is YAML, so the body needs no YAML library
         return await self._transport.send(
             build("apply", resource, meta.get("namespace"), meta["name"], params=params, body=body, content=APPLY_PATCH)

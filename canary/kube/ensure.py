@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from canary.core.errors import NotFound, Rejected, Retryable
+from canary.core.errors import Forbidden, NotFound, Rejected, Retryable
 from canary.kube.cluster import FIELD_MANAGER, Cluster, Ops
 from canary.kube.compare import MISSING, Difference, ServerMade, Wanted, differences, differs, exact_path, unexplained, value_at
 from canary.kube.resource import METADATA_ONLY, Object, Resource
@@ -49,7 +49,7 @@ async def ensure(cluster: Cluster, wanted: Wanted, *, learned: ServerMade = SERV
     want = _adopted(wanted, live)
     if not unexplained(want, live, learned):
         return False
-    answer = await cluster.apply(want.resource, want.body)
+    answer = await _apply(cluster, want, live, learned)
     answer = await _settle(cluster, want, answer, learned)
     return bool(answer["metadata"].get("resourceVersion") != live["metadata"].get("resourceVersion"))
 
@@ -85,14 +85,35 @@ async def _create(cluster: Cluster, wanted: Wanted, learned: ServerMade) -> bool
     return True
 
 
+async def _apply(cluster: Cluster, want: Wanted, live: Object, learned: ServerMade) -> Object:
+    """Server-side apply. It merges lists before it validates: a foreign Service port with our port's name, say, makes the
+    sum invalid although ours alone would not be. Then the exact paths are replaced first.
+    """
+    try:
+        return await cluster.apply(want.resource, want.body)
+    except Rejected as error:
+        ops = _replacements(want, unexplained(want, live, learned), live)
+        if isinstance(error, NotFound | Forbidden) or not ops:
+            raise
+    meta = want.body["metadata"]
+    await cluster.json_patch(want.resource, meta.get("namespace", ""), meta["name"], ops)
+    return await cluster.apply(want.resource, want.body)
+
+
+def _replacements(want: Wanted, left: list[Difference], base: Object) -> Ops:
+    """A JSON patch, valid only for `base`, that replaces every exact path at which something differs. Empty when none does."""
+    roots = sorted({root for one in left if (root := exact_path(want, one.path)) is not None})
+    if not roots:
+        return []
+    ops: Ops = [{"op": "test", "path": "/metadata/resourceVersion", "value": base["metadata"]["resourceVersion"]}]
+    # `add` replaces what is there, and also works when the server dropped an empty value
+    return [*ops, *({"op": "add", "path": _pointer(root), "value": value_at(want.body, root)} for root in roots)]
+
+
 async def _settle(cluster: Cluster, want: Wanted, answer: Object, learned: ServerMade) -> Object:
     """After an apply: replace exact paths that are still not ours; what remains after that is the server's doing."""
     left = unexplained(want, answer, learned)
-    roots = sorted({root for one in left if (root := exact_path(want, one.path)) is not None})
-    if roots:
-        ops: Ops = [{"op": "test", "path": "/metadata/resourceVersion", "value": answer["metadata"]["resourceVersion"]}]
-        # `add` replaces what is there, and also works when the server dropped an empty value
-        ops += [{"op": "add", "path": _pointer(root), "value": value_at(want.body, root)} for root in roots]
+    if ops := _replacements(want, left, answer):
         meta = want.body["metadata"]
         answer = await cluster.json_patch(want.resource, meta.get("namespace", ""), meta["name"], ops)
         left = unexplained(want, answer, learned)

@@ -144,7 +144,8 @@ class Reflector:
         self._error = named
         self._outcome.set()
         self._failures += 1
-        # A kind that vanished may come back empty; a server restored from a backup calls our version "too large" for ever.
+        # A kind that vanished may come back empty. A server restored from a backup calls our version too large, or opens the
+        # watch and is silent for ever: an open stream without an event or bookmark is therefore no success.
         if isinstance(error, NotFound | Forbidden) or self._failures >= PATIENCE:
             self._listed = False
 
@@ -159,6 +160,7 @@ class Reflector:
         self.store.replace(items, version)
         self.relists += 1
         self._listed = True
+        self._failures = 0
         self._heard()
 
     async def _watch(self) -> None:
@@ -176,12 +178,12 @@ class Reflector:
                     if events % BREATH == 0:
                         await asyncio.sleep(0)
                 if batch:
+                    self._failures = 0
                     self._backoff.reset()
 
     def _heard(self) -> None:
         self._heard_at = self._clock()
         self._error = None
-        self._failures = 0
         self._outcome.set()
 
     def _named(self, error: CanaryError) -> CanaryError:

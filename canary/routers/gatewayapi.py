@@ -49,7 +49,7 @@ class GatewayApiRouter:
         if not rules:
             message = f"HTTPRoute {ref.name} has no rule with {release.apex_canary}"
             return Unknown(NO_CANARY_RULE, message) if objects.taken(release, route) else None
-        if why := gatewayapi_status.problem(route, map(_parent, objects.service_of(release).gateway_refs or ())):
+        if why := gatewayapi_status.problem(route, _parents(release)):
             return Unknown(NOT_ACCEPTED, why)
         found = _weights(rules[-1])
         routes = weights.percent(
@@ -60,14 +60,14 @@ class GatewayApiRouter:
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
         """The HTTPRoute. Raises Rejected for what the Gateway API cannot express, or without gatewayRefs."""
         (ref,) = self.objects(release)
-        service = objects.service_of(release)
-        if not service.gateway_refs:
+        service, parents = objects.service_of(release), _parents(release)
+        if not parents:
             raise Rejected(
                 "spec.service.gatewayRefs is empty, which provider gatewayapi:v1 needs",
-                hint="name the Gateway (or, for a mesh, the Service) that the HTTPRoute belongs to",
+                hint="name the Gateway (or, for a mesh, the Service) that the HTTPRoute belongs to, or run with --default-gateway",
             )
         body = objects.head(release, HTTP_ROUTES, live=live.get(ref), name=ref.name)
-        body["spec"] = {"parentRefs": [_parent(parent) for parent in service.gateway_refs], "rules": _rules(release, routes)}
+        body["spec"] = {"parentRefs": parents, "rules": _rules(release, routes)}
         if service.hosts:
             body["spec"]["hostnames"] = list(service.hosts)
         return (objects.exactly(HTTP_ROUTES, body, live.get(ref), "parentRefs", "hostnames", "rules"),)
@@ -84,6 +84,15 @@ def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
 
 def _mirrors(rule: Mapping[str, Any], name: str) -> bool:
     return any(((one.get("requestMirror") or {}).get("backendRef") or {}).get("name") == name for one in rule.get("filters") or ())
+
+
+def _parents(release: Release) -> list[Object]:
+    """What the Canary names, or else the operator's default Gateway."""
+    refs = objects.service_of(release).gateway_refs
+    namespace, _, name = release.options.default_gateway.rpartition("/")
+    if not refs and name:
+        return [_parent(GatewayRef(name=name, namespace=namespace))]
+    return [_parent(ref) for ref in refs]
 
 
 def _parent(ref: GatewayRef) -> Object:

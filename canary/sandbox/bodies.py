@@ -1,15 +1,16 @@
-"""Request bodies: JSON or YAML by content type, with the API server's messages for what cannot be read."""
+"""Request bodies: JSON, YAML or protobuf by content type, with the API server's messages for what cannot be read."""
 
 import json
 from typing import Any, Final
 
 import yaml
 
+from canary.sandbox import protobuf
 from canary.sandbox.errors import ApiError, bad_request, unsupported_media_type
 from canary.sandbox.resources import Resource
 from canary.sandbox.writes import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 
-_OBJECT_TYPES: Final = ("application/json", "application/yaml")
+_OBJECT_TYPES: Final = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -25,7 +26,11 @@ def patch_form(resource: Resource, content_type: str) -> str:
     if resource.builtin:
         supported.append(STRATEGIC_PATCH)
     if form not in supported:
-        raise ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={}) if resource.builtin else unsupported_media_type(form, supported)
+        raise (
+            ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
+            if resource.builtin
+            else unsupported_media_type(form, supported)
+        )
     return form
 
 
@@ -37,10 +42,20 @@ def read_object(resource: Resource, body: bytes, content_type: str, *, strict: b
     what = f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get version/kind"
     if form == "application/yaml":
         return read_yaml(body)
+    if form == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
     try:
         return json.loads(body, object_pairs_hook=_Strict(resource).pairs if strict else None)
     except ValueError as error:
         raise bad_request(f"{what}; json parse error: {error}") from None
+
+
+def read_options(body: bytes, content_type: str) -> Any:
+    """The options of a delete. Raises ApiError 400."""
+    form = media_type(content_type)
+    if form == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
+    return read_yaml(body) if form == "application/yaml" else read_patch(body, "")
 
 
 def read_patch(body: bytes, form: str) -> Any:

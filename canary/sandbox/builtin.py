@@ -1,8 +1,8 @@
 """The built-in kinds of the sandbox: a table, and their field types from `builtin.json`.
 
 `builtin.json` holds the facts of Kubernetes 1.36's OpenAPI documents for these kinds (types, list keys, merge keys, defaults; no prose), one
-definition a line, plus `x-zero`, which the published documents lack: `omit` for an optional field whose zero value is not stored, `null` for
-one that is always shown. The conformance suite compares the file with a real server. Rejected: the model classes of the `kubernetes` package
+definition a line, plus what the published documents lack: `x-zero` (`omit` for an optional field whose zero value is not stored, `null` for
+one that is always shown) and `x-proto` (field numbers). The conformance suite compares the file with a real server. Rejected: the model classes of the `kubernetes` package
 (no merge keys, no list types, 1.3 s to import) and no schema at all (unknown fields would be stored, typed lists would not merge).
 """
 
@@ -143,7 +143,7 @@ def register(registry: Registry, store: Store) -> None:
             Resource(
                 group=row.group, version=row.version, plural=row.plural, kind=row.kind,
                 bucket=store.bucket("" if shared_events else row.group, row.plural),
-                schema=builtin_schema(row.definition), metadata=object_meta(),
+                schema=builtin_schema("core.v1.Event" if shared_events else row.definition), metadata=object_meta(),
                 namespaced="n" in row.flags, short_names=tuple(row.short.split()), categories=tuple(row.categories.split()),
                 singular=row.plural if row.plural == "endpoints" else "", list_kind="EndpointsList" if row.plural == "endpoints" else "",
                 verbs=("create",) if "x" in row.flags else tuple(one for one in ALL_VERBS if row.plural != "namespaces" or one != "deletecollection"),

@@ -124,6 +124,8 @@ class ListOptions:
         raw = query.get("resourceVersion", "")
         _check_combination(query, watch=watch)
         if raw and not raw.isdigit():
+            if watch:
+                raise ApiError(500, "", f'resourceVersion: Invalid value: "{raw}": strconv.ParseUint: parsing "{raw}": invalid syntax')
             raise bad_request(
                 f'invalid resource version: resourceVersion: Invalid value: "{raw}": strconv.ParseUint: parsing "{raw}": invalid syntax'
             )

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from canary.core.errors import CanaryError
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from canary.core.errors import CanaryError, Retryable
 from canary.kube.cluster import Cluster
 from canary.kube.resource import DEPLOYMENTS, PODS, Object
 from canary.sandbox.app import Behaviour
@@ -87,6 +89,19 @@ class Node:
             for pod in list(self._pods.get(key, ())):
                 await self._stop(key, pod)
 
+    async def probe(self) -> None:
+        """Ask every pod for its health once a second, as a kubelet does; the pods count these requests like any other."""
+        async with ClientSession(timeout=ClientTimeout(total=1)) as session:
+            while True:
+                await asyncio.gather(*(self._ask(session, pod) for pod in self.ready_pods()))
+                await asyncio.sleep(1.0)
+
+    @staticmethod
+    async def _ask(session: ClientSession, pod: Pod) -> None:
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with session.get(f"http://127.0.0.1:{pod.port}/healthz") as answer:
+                await answer.read()
+
     async def stop(self) -> None:
         """Stop every process."""
         await asyncio.gather(*(pod.child.stop(grace=1.0) for pods in self._pods.values() for pod in pods))
@@ -95,10 +110,9 @@ class Node:
         container = deployment["spec"]["template"]["spec"]["containers"][0]
         image, port = container["image"], free_port()
         self._serial += 1
-        suffix = hashlib.sha256(f"{key}{self._serial}".encode()).hexdigest()[:5]
-        name = f"{key[1]}-{template[:8]}-{suffix}"
+        name = f"{key[1]}-{template}-{_safe(f'{key}{self._serial}', 5)}"
         behaviour = self._images.get(image, Behaviour())
-        command = [sys.executable, str(Path(__file__).with_name("app.py")), f"--port={port}", f"--pod={name}"]
+        command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("app.py")), f"--port={port}", f"--pod={name}"]
         command += [f"--version={image.rpartition(':')[2]}", f"--error-rate={behaviour.error_rate}", f"--latency-ms={behaviour.latency_ms}"]
         child = Child(name, command, log=self._folder / "pods.log")
         labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
@@ -112,7 +126,11 @@ class Node:
     async def _until_ready(self, pods: Iterable[Pod]) -> None:
         """Wait for all that can become ready; a pod whose image cannot be pulled never does."""
         for pod in [pod for pod in pods if not pod.ready and pod.image in self._images]:
-            await pod.child.until(lambda port=pod.port: listening(port))  # type: ignore[misc]
+            try:
+                await pod.child.until(lambda port=pod.port: listening(port))  # type: ignore[misc]
+            except Retryable as error:
+                log.warning("pod %s: %s", pod.name, error)
+                continue
             pod.ready = True
             await self._pod_status(pod)
             self._changed()
@@ -193,4 +211,10 @@ def _condition(deployment: Object, kind: str, state: bool, reason: str) -> dict[
 
 
 def _hash(template: Object) -> str:
-    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
+    return _safe(json.dumps(template, sort_keys=True), 10)
+
+
+def _safe(text: str, length: int) -> str:
+    """A hash in the letters of which Kubernetes makes names of ReplicaSets and Pods; queries rely on them."""
+    alphabet = "bcdfghjklmnpqrstvwxz2456789"
+    return "".join(alphabet[byte % len(alphabet)] for byte in hashlib.sha256(text.encode()).digest()[:length])

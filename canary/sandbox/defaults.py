@@ -120,6 +120,7 @@ def _deployment(obj: Obj) -> None:
 
 
 def _daemon_set(obj: Obj) -> None:
+    obj["metadata"].setdefault("annotations", {}).setdefault("deprecated.daemonset.template.generation", "1")
     spec = obj["spec"]
     spec.setdefault("revisionHistoryLimit", 10)
     strategy = spec["updateStrategy"]

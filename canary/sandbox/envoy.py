@@ -43,6 +43,7 @@ class Envoy:
         self._folder = folder
         self._home = home
         self.port = free_port()
+        self.users_port = free_port()
         self.admin_port = free_port()
         self._child = Child(
             "envoy",
@@ -53,7 +54,13 @@ class Envoy:
 
     @property
     def url(self) -> str:
+        """The proxy for the cluster's own programs."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def users_url(self) -> str:
+        """The proxy for users' traffic: the same network through a listener of its own, so that it is counted by itself."""
+        return f"http://127.0.0.1:{self.users_port}"
 
     @property
     def admin(self) -> str:
@@ -78,8 +85,15 @@ class Envoy:
         config = {"@type": f"{_TYPE}.config.route.v3.RouteConfiguration", "name": "mesh", "virtual_hosts": hosts}
         self._write("rds.json", {"resources": [config]})
 
-    def counters(self, pattern: str) -> dict[str, int]:
-        """Envoy's counters whose name matches; blocking, for the end of a run."""
+    def users_requests(self) -> tuple[int, int]:
+        """Requests that users have made, and how many of them failed. Blocking.
+
+        Counted at the listener: a cluster's own counters begin anew whenever its endpoints change.
+        """
+        found = self._counters("^http.users.downstream_rq_(completed|5xx)$")
+        return found.get("http.users.downstream_rq_completed", 0), found.get("http.users.downstream_rq_5xx", 0)
+
+    def _counters(self, pattern: str) -> dict[str, int]:
         url = f"http://{self.admin}/stats?usedonly&filter={pattern}"
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own admin port
             lines = answer.read().decode().splitlines()
@@ -99,24 +113,25 @@ class Envoy:
         def source(name: str) -> dict[str, Any]:
             return {"resource_api_version": "V3", "path_config_source": {"path": f"{self._folder}/{name}"}}
 
-        manager = {
-            "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": "mesh",
-            "rds": {"route_config_name": "mesh", "config_source": source("rds.json")},
-            "http_filters": [{"name": "router", "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}}],
-        }
-        listener = {
-            "name": "mesh",
-            "address": _address("127.0.0.1", self.port),
-            "filter_chains": [{"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}],
-        }
+        listeners = [_listener("mesh", self.port, source("rds.json")), _listener("users", self.users_port, source("rds.json"))]
         return {
             "node": {"id": "sandbox", "cluster": "sandbox"},
             "admin": {"address": _address("127.0.0.1", self.admin_port)},
             "stats_flush_interval": "1s",
-            "static_resources": {"listeners": [listener]},
+            "static_resources": {"listeners": listeners},
             "dynamic_resources": {"cds_config": source("cds.json")},
         }
+
+
+def _listener(name: str, port: int, routes: dict[str, Any]) -> dict[str, Any]:
+    manager = {
+        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "rds": {"route_config_name": "mesh", "config_source": routes},
+        "http_filters": [{"name": "router", "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}}],
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    return {"name": name, "address": _address("127.0.0.1", port), "filter_chains": [{"filters": filters}]}
 
 
 def _address(host: str, port: int) -> dict[str, Any]:
@@ -149,7 +164,8 @@ def _is_for(route: Object, backend: Backend) -> bool:
     if route["metadata"]["namespace"] != backend.namespace:
         return False
     parents = route["spec"].get("parentRefs") or ()
-    return any(parent.get("kind") == "Service" and parent["name"] == backend.service for parent in parents)
+    named = any(parent.get("kind") == "Service" and parent["name"] == backend.service for parent in parents)
+    return named or bool(route["metadata"]["name"] == backend.service)
 
 
 def _domains(backend: Backend, route: Object | None, home: str) -> list[str]:
@@ -175,7 +191,7 @@ def _rules(route: Object, known: Mapping[tuple[str, str, int], str]) -> list[dic
             action: dict[str, Any] = {"direct_response": {"status": 503}}
         else:
             action = {"route": {"weighted_clusters": {"clusters": weighted}, "timeout": "0s"}}
-        rules += [{"match": _match(match), **action} for match in rule.get("matches") or ({},)]
+        rules += [{"match": _match(one), **action} for one in rule.get("matches") or [{}]]
     return rules
 
 

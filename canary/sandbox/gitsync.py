@@ -54,6 +54,7 @@ class GitSync:
         self._applier = applier
         self._every = every
         self._applied = ""
+        self._lock = asyncio.Lock()
 
     async def run(self) -> None:
         """Follow the branch until cancelled."""
@@ -63,6 +64,10 @@ class GitSync:
 
     async def sync(self) -> str:
         """Apply the branch's head if it is new; returns its commit id."""
+        async with self._lock:
+            return await self._sync()
+
+    async def _sync(self) -> str:
         if not self._clone.exists():
             await git("clone", "-q", self._url, str(self._clone), cwd=self._clone.parent)
         await git("fetch", "-q", "origin", "main", cwd=self._clone)

@@ -159,7 +159,7 @@ class Handlers:
     def _delete_body(self, body: Body) -> Any:
         if not body.data:
             return None
-        return bodies.read_yaml(body.data) if bodies.media_type(body.type) == "application/yaml" else bodies.read_patch(body.data, "")
+        return bodies.read_options(body.data, body.type)
 
     def about(self, path: str, accept: str, host: str) -> Reply | None:
         """Health, version, discovery and OpenAPI; None for an unknown path."""

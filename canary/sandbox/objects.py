@@ -99,7 +99,10 @@ def shape(resource: Resource, obj: Object, old: Object | None) -> Object:
     else:
         if metadata is not None:
             part = {**part, "metadata": settle(resource.metadata, metadata)}
-        part = default(typed, prune(resource.storage.root, part) if resource.storage is not None else part)
+        part = default(typed, part)
+        if resource.storage is not None:  # what the stored version does not know would be lost on the way back
+            known = prune(resource.storage.root, {key: value for key, value in part.items() if key != "metadata"})
+            part = {key: known.get(key, value) for key, value in part.items() if key in known or key == "metadata"}
     out = {key: obj[key] if key in same else part[key] for key in [*obj, *part] if key in same or key in part}
     if resource.builtin and part:
         out = {key: value if key in same else clone(value) for key, value in out.items()}
@@ -113,6 +116,7 @@ def _check_types(resource: Resource, part: Object) -> None:
         child = resource.typed.props.get(key)
         if child is not None and value is not None:
             validate(child, _drop_nulls(value), (None, key), found)
+    found = [one for one in found if one.reason == "FieldValueTypeInvalid"]
     if found:
         one = found[0]
         got = one.message.rsplit(": ", 1)[-1].strip('"')
@@ -167,6 +171,8 @@ def initial_status(resource: Resource, obj: Object) -> Object:
         status = {**status, "qosClass": quality_of_service(obj["spec"])}
     if resource.kind == "Namespace":
         obj = {**obj, "spec": {**obj.get("spec", {}), "finalizers": ["kubernetes"]}}
+    if resource.kind == "CustomResourceDefinition":
+        status = {"storedVersions": [one["name"] for one in obj["spec"].get("versions") or () if one.get("storage")]}
     return {**obj, "status": settle(resource.typed.props["status"], status)}
 
 
@@ -200,8 +206,18 @@ def carry_over(resource: Resource, new: Object, old: Object, *, subresource: str
         new = {key: value for key, value in new.items() if key != "status"}
         if "status" in old:
             new = {**new, "status": old["status"]}
-    kept = {key: old["metadata"][key] for key in SERVER_FIELDS if key in old["metadata"]}
+    kept = {key: old["metadata"][key] for key in ("name", "namespace", *SERVER_FIELDS) if key in old["metadata"]}
+    if resource.kind == "DaemonSet" and resource.builtin:
+        metadata = _template_generation(metadata, new, old)
     return {"metadata": {**metadata, **kept}, **{key: value for key, value in new.items() if key != "metadata"}}
+
+
+def _template_generation(metadata: Object, new: Object, old: Object) -> Object:
+    """DaemonSets still count changes of their template in an annotation."""
+    key = "deprecated.daemonset.template.generation"
+    count = int((old["metadata"].get("annotations") or {}).get(key, "0"))
+    count += new["spec"].get("template") != old["spec"].get("template")
+    return {**metadata, "annotations": {**(metadata.get("annotations") or {}), key: str(count)}}
 
 
 def next_generation(resource: Resource, new: Object, old: Object) -> int | None:
@@ -231,7 +247,7 @@ def refuse_invalid(resource: Resource, obj: Object, old: Object | None, *, subre
             broken = [one for one in broken if one not in before]
         found += broken
     elif not subresource:
-        found += violations(resource.kind, obj, old)
+        found += violations("Event/events.k8s.io" if resource.renames else resource.kind, obj, old)
     if found:
         raise invalid(resource.group, resource.kind, metadata.get("name") or "", found)
 

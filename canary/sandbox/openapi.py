@@ -80,7 +80,7 @@ def _public(raw: Any, schemas: dict[str, Any]) -> Any:
         return [_public(item, schemas) for item in raw]
     if not isinstance(raw, Mapping):
         return raw
-    out = {key: _public(value, schemas) for key, value in raw.items() if key not in ("$ref", "x-zero")}
+    out = {key: _public(value, schemas) for key, value in raw.items() if key not in ("$ref", "x-zero", "x-proto")}
     if isinstance(raw.get("$ref"), str):
         _collect(raw["$ref"], schemas)
         out["allOf"] = [{"$ref": _PREFIX + raw["$ref"]}]

@@ -43,6 +43,8 @@ class Author:
             "manager": self.manager, "operation": operation, "apiVersion": self.api_version,
             "time": self.now, "fieldsType": "FieldsV1", "fieldsV1": fields,
         }  # fmt: skip
+        if self.subresource == "scale":
+            del out["time"]  # the real server forgets it for Scale, and sorts such entries first
         return {**out, "subresource": self.subresource} if self.subresource else out
 
     def owns(self, entry: Mapping[str, Any], operation: str) -> bool:

@@ -1,17 +1,25 @@
 """A real Prometheus over the sandbox's pods and its Envoy.
 
-Targets come from a file that is replaced whenever pods change (`file_sd`), with the labels that the built-in checks of the Gateway API read
-(`kubernetes_namespace`, `kubernetes_pod_name`), as a cluster's pod discovery would attach them.
+Pods are scraped through one address that asks them all and adds the labels which pod discovery would attach in a cluster
+(`kubernetes_namespace`, `kubernetes_pod_name`): Prometheus looks for new targets only every five seconds, and half a minute of a demo would pass
+before a new version is measured at all.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
+
 from canary.sandbox.processes import Child, free_port, listening
+
+_SERIES = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +31,49 @@ class ScrapeTarget:
     pod: str
 
 
+class PodMetrics:
+    """`/metrics` of all pods together, each series labelled with its pod."""
+
+    def __init__(self, targets: Callable[[], Iterable[ScrapeTarget]]) -> None:
+        self._targets = targets
+        self.port = free_port()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", self._scrape)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _scrape(self, _: web.Request) -> web.Response:
+        async with ClientSession(timeout=ClientTimeout(total=0.4)) as session:
+            texts = await asyncio.gather(*(self._pod(session, target) for target in self._targets()))
+        return web.Response(text="".join(texts), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    @staticmethod
+    async def _pod(session: ClientSession, target: ScrapeTarget) -> str:
+        with contextlib.suppress(ClientError, TimeoutError):
+            async with session.get(f"http://{target.address}/metrics") as answer:
+                return labelled(await answer.text(), target)
+        return ""
+
+
+def labelled(text: str, target: ScrapeTarget) -> str:
+    """The text format with the pod's labels in front of each series' own; comments go, since families repeat between pods."""
+    own = f'kubernetes_namespace="{target.namespace}",kubernetes_pod_name="{target.pod}"'
+    found = (_SERIES.match(line) for line in text.splitlines())
+    return "".join(f"{one[1]}{{{own}{',' if one[2] else ''}{one[2] or ''}}} {one[3]}\n" for one in found if one)
+
+
 class Prometheus:
     """Start, give it targets, stop."""
 
-    def __init__(self, binary: Path, folder: Path, *, scrape_seconds: float = 1.0) -> None:
+    def __init__(self, binary: Path, folder: Path, *, scrape_seconds: float = 0.5) -> None:
         self._folder = folder
         self._port = free_port()
         self._scrape = scrape_seconds
@@ -46,30 +93,19 @@ class Prometheus:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    async def start(self, *, envoy_admin: str) -> None:
-        """Returns when it listens; the first scrape comes some seconds later (its discovery waits five)."""
+    async def start(self, *, pods: str, envoy: str) -> None:
+        """Returns when it listens; its first scrape comes up to five seconds later. `pods`, `envoy`: addresses to scrape."""
         milliseconds = int(self._scrape * 1000)
         config = {
             "global": {"scrape_interval": f"{milliseconds}ms", "scrape_timeout": f"{milliseconds}ms"},
             "scrape_configs": [
-                {"job_name": "pods", "file_sd_configs": [{"files": [f"{self._folder}/targets.json"], "refresh_interval": "5s"}]},
-                {"job_name": "envoy", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [envoy_admin]}]},
+                {"job_name": "pods", "honor_labels": True, "static_configs": [{"targets": [pods]}]},
+                {"job_name": "envoy", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [envoy]}]},
             ],
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        self.set_targets(())
         await self._child.start()
         await self._child.until(lambda: listening(self._port))
-
-    def set_targets(self, targets: Iterable[ScrapeTarget]) -> None:
-        """Replace the pods to scrape; atomic, because Prometheus reads the file whenever it changes."""
-        groups = [
-            {"targets": [one.address], "labels": {"kubernetes_namespace": one.namespace, "kubernetes_pod_name": one.pod}}
-            for one in sorted(targets, key=lambda one: one.pod)
-        ]
-        new = self._folder / "targets.json.new"
-        new.write_text(json.dumps(groups))
-        new.replace(self._folder / "targets.json")
 
     async def stop(self) -> None:
         await self._child.stop()

@@ -60,19 +60,23 @@ def list_page(store: Store, resource: Resource, *, namespace: str | None, option
                 "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter."
             )
         records = (one for one in bucket.records_at(version, namespace) if (one.namespace, one.name) > start)
-        return _page(records, match, version=version, options=options)
+        return _page(records, match, version=version, options=options, builtin=resource.builtin)
     if options.version is not None:
         check_version(store, options.version)
         if options.exact:
             if options.version < bucket.compacted:
                 raise expired("The resourceVersion for the provided list is too old.")
-            return _page(bucket.records_at(options.version, namespace), match, version=options.version, options=options)
-    return _page(bucket.records(namespace), match, version=store.revision, options=options)
+            return _page(
+                bucket.records_at(options.version, namespace), match, version=options.version, options=options, builtin=resource.builtin
+            )
+    return _page(bucket.records(namespace), match, version=store.revision, options=options, builtin=resource.builtin)
 
 
-def _page(records: Iterator[Record], match: Match | None, *, version: int, options: ListOptions) -> Page:
+def _page(records: Iterator[Record], match: Match | None, *, version: int, options: ListOptions, builtin: bool) -> Page:
     chosen = records if match is None else (one for one in records if match(one.obj))
     metadata: Object = {"resourceVersion": str(version)}
+    if not builtin:
+        metadata["continue"] = ""
     if not options.limit:
         return Page(list(chosen), metadata)
     part = list(itertools.islice(chosen, options.limit))

@@ -85,7 +85,7 @@ class Resource:
     def present(self, obj: Object) -> Object:
         """A stored object as this version shows it: with apiVersion and kind. Shares everything with the stored one."""
         if self.renames:
-            obj = {self.renames.get(key, key): value for key, value in obj.items()}
+            obj = {self.renames.get(key, key): value for key, value in obj.items() if value != ""}
         return {"kind": self.kind, "apiVersion": self.api_version, **obj}
 
     def stored(self, obj: Object) -> Object:

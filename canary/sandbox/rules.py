@@ -276,6 +276,32 @@ def _event(obj: Obj, _old: Obj | None) -> Found:
         )
 
 
+def _new_event(obj: Obj, old: Obj | None) -> Found:
+    """The stricter rules of events.k8s.io; the paths are those of that version."""
+    regarding = obj.get("involvedObject") or {}
+    if obj["metadata"].get("namespace") != (regarding.get("namespace") or "default"):
+        yield Violation(
+            "involvedObject.namespace", f"Invalid value: {show(regarding.get('namespace') or '')}: does not match event.namespace"
+        )
+    if old is not None:
+        return
+    if not obj.get("eventTime"):
+        yield Violation("eventTime", "Required value")
+        return
+    for path, key in (
+        ("reportingController", "reportingComponent"),
+        ("reportingInstance", "reportingInstance"),
+        ("action", "action"),
+        ("reason", "reason"),
+    ):
+        if not obj.get(key):
+            yield Violation(path, "Required value")
+    if obj.get("type") not in ("Normal", "Warning"):
+        yield Violation("type", f"Invalid value: {show(obj.get('type') or '')}: has invalid value: {obj.get('type') or ''}")
+    if len(obj.get("message") or "") > 1024:
+        yield Violation("message", "Too long: may not be more than 1024 bytes")
+
+
 def _role_binding(obj: Obj, old: Obj | None) -> Found:
     reference = obj.get("roleRef") or {}
     if not reference.get("name"):
@@ -299,6 +325,7 @@ _RULES: Final[Mapping[str, Callable[[Obj, Obj | None], Found]]] = {
     "Ingress": _ingress,
     "EndpointSlice": _endpoint_slice,
     "Event": _event,
+    "Event/events.k8s.io": _new_event,
     "RoleBinding": _role_binding,
     "ClusterRoleBinding": _role_binding,
     "CustomResourceDefinition": definition_violations,

@@ -28,7 +28,7 @@ from canary.sandbox.envoy import Backend, Envoy
 from canary.sandbox.gitserver import GitServer
 from canary.sandbox.gitsync import GitSync
 from canary.sandbox.processes import Child, free_port, listening
-from canary.sandbox.prometheus import Prometheus, ScrapeTarget
+from canary.sandbox.prometheus import PodMetrics, Prometheus, ScrapeTarget
 from canary.sandbox.server import ApiServer
 
 HOME = "prod"
@@ -69,6 +69,7 @@ class World:
         self.git = GitServer(self.folder / "git")
         self.envoy = Envoy(programs.envoy(), self.folder, home=HOME)
         self.prometheus = Prometheus(programs.prometheus(), self.folder)
+        self.pod_metrics = PodMetrics(self._scrape_targets)
         self.operator_port = free_port()
         self._tester_port = free_port()
         self.children: list[Child] = []
@@ -89,40 +90,42 @@ class World:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Makes Envoy the network of a child: names of Services resolve by using it as a proxy."""
-        proxy = {"http_proxy": self.envoy.url, "no_proxy": "127.0.0.1,localhost"}
-        return {**proxy, **{name.upper(): value for name, value in proxy.items()}}
-
     async def _start(self) -> None:
         await self.api.start()
         self.git.start()
         self.kubeconfig = self.folder / "kubeconfig"
         self.api.kubeconfig(self.kubeconfig)
         self.client = ApiClient(auth.load(kubeconfig=str(self.kubeconfig), context="", master=""))
-        for crd in [ROUTE_CRD, *(crd(kind) for kind in KINDS)]:
-            await self.client.create(CRDS, crd)
+        for definition in [ROUTE_CRD, *(crd(kind) for kind in KINDS)]:
+            await self.client.create(CRDS, definition)
         await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
         self.cluster = WatchedCluster(self.client, namespace="")
         self.node = Node(self.cluster, self._images, self.folder, changed=self._wake.set)
         await self.cluster.watch(DEPLOYMENTS, SERVICES, HTTP_ROUTES, CANARIES, CANARY_RUNS, EVENTS)
         self.cluster.on_change(self._on_change)
-        await asyncio.gather(self.envoy.start(), self.prometheus.start(envoy_admin=self.envoy.admin), self._start_tester())
+        await asyncio.gather(self.envoy.start(), self._start_prometheus(), self._start_tester())
         self._spawn(self._network())
+        self._spawn(self.node.probe())
+
+    async def _start_prometheus(self) -> None:
+        await self.pod_metrics.start()
+        await self.prometheus.start(pods=f"127.0.0.1:{self.pod_metrics.port}", envoy=self.envoy.admin)
 
     async def _start_tester(self) -> None:
         command = [sys.executable, "-m", "loadtest", f"--port={self._tester_port}", "--host=127.0.0.1", "--log-level=info"]
-        await self._child("load tester", command, self._tester_port)
+        await self._child("load tester", command, self._tester_port, network=self.envoy.users_url)
 
     async def start_operator(self) -> Child:
         """The operator as its users run it."""
         command = [sys.executable, "-m", "canary.cli.main", "run", f"--kubeconfig={self.kubeconfig}", "--mesh-provider=gatewayapi:v1"]
-        command += [f"--metrics-server={self.prometheus.url}", f"--port={self.operator_port}", "--cluster-name=sandbox"]
-        return await self._child("operator", command, self.operator_port)
+        command += [f"--metrics-server={self.prometheus.url}", f"--port={self.operator_port}", "--cluster-name=sandbox", "--default-gateway=sandbox/network"]
+        return await self._child("operator", command, self.operator_port, network=self.envoy.url)
 
-    async def _child(self, name: str, command: list[str], port: int) -> Child:
-        child = Child(name, command, log=self.folder / f"{name.replace(' ', '-')}.log", env=self.environment)
+    async def _child(self, name: str, command: list[str], port: int, *, network: str) -> Child:
+        """A program of the sandbox; Envoy is its network: names of Services resolve by using it as a proxy."""
+        proxy = {"http_proxy": network, "no_proxy": "127.0.0.1,localhost"}
+        env = {**proxy, **{name.upper(): value for name, value in proxy.items()}}
+        child = Child(name, command, log=self.folder / f"{name.replace(' ', '-')}.log", env=env)
         await child.start()
         self.children.append(child)
         await child.until(lambda: listening(port))
@@ -171,11 +174,12 @@ class World:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            pods = self.node.ready_pods()
             backends = [backend for service in self.cluster.list(SERVICES) for backend in self._backends(service)]
             backends.append(Backend(HOME, "load-tester", 80, (("127.0.0.1", self._tester_port),)))
             self.envoy.configure(backends, self.cluster.list(HTTP_ROUTES))
-            self.prometheus.set_targets(ScrapeTarget(f"127.0.0.1:{pod.port}", pod.namespace, pod.name) for pod in pods)
+
+    def _scrape_targets(self) -> list[ScrapeTarget]:
+        return [ScrapeTarget(f"127.0.0.1:{pod.port}", pod.namespace, pod.name) for pod in self.node.ready_pods()]
 
     def _backends(self, service: Object) -> list[Backend]:
         namespace, selector = service["metadata"]["namespace"], service["spec"].get("selector") or {}
@@ -194,7 +198,7 @@ class World:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for part in ("node", "envoy", "prometheus"):
+        for part in ("node", "envoy", "prometheus", "pod_metrics"):
             if it := getattr(self, part, None):
                 await it.stop()
         for name in ("cluster", "client"):

@@ -74,7 +74,7 @@ class Writer:
         return self._create(resource, obj, options=options, warnings=warnings, entries=None)
 
     def _named(self, resource: Resource, obj: Object, namespace: str) -> Object:
-        metadata = {key: value for key, value in obj["metadata"].items() if key not in objects.SERVER_FIELDS}
+        metadata = {key: value for key, value in obj["metadata"].items() if key not in objects.SERVER_FIELDS or key == "generation"}
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = generated(str(metadata["generateName"]))
         if resource.namespaced:

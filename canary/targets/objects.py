@@ -81,12 +81,12 @@ def owned_head(release: Release, head: Object, *, labels: Mapping[str, str], ann
 def edit(live: Mapping[str, Any], path: tuple[str, ...], value: Any) -> list[Object]:
     """RFC 6902 operations that make `live` hold `value` at `path`; none when it does. None removes, as do empty maps.
 
-    All parents of `path` must exist in `live`.
+    All parents of `path` must exist in `live`. Its parts are field names, never keys of users, so nothing needs escaping.
     """
     parent: Mapping[str, Any] = live
     for part in path[:-1]:
         parent = parent[part]
-    pointer = "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+    pointer = "".join(f"/{part}" for part in path)
     present = path[-1] in parent
     if value is None or value == {}:
         return [{"op": "remove", "path": pointer}] if present and parent[path[-1]] != value else []

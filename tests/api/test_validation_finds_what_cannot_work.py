@@ -78,8 +78,6 @@ def test_an_error_names_the_field_and_how_to_mend_it(name):
 
 
 PROVIDER_ERRORS = {
-    ("gatewayapi:v1", "spec.service.gatewayRefs"): plain(),
-    ("gatewayapi:v1beta1", "spec.service.gatewayRefs"): plain(),
     ("gatewayapi:v1", "spec.service.mirror[0].backendRef"): edited(service__gatewayRefs=[{"name": "x"}], service__mirror=[{}]),
     ("nginx", "spec.ingressRef"): plain(),
     ("skipper", "spec.ingressRef"): plain(),

@@ -213,7 +213,7 @@ def test_every_value_reaches_its_object(chart: Chart) -> None:
     )
     assert volumes["loadtester-token"]["secret"] == {
         "secretName": "load-token",
-        "defaultMode": 0o440,
+        "defaultMode": 0o444,
         "items": [{"key": "value", "path": "token"}],
     }
     assert volumes["loadtester-state"]["persistentVolumeClaim"] == {"claimName": "load-loadtester"}
@@ -270,8 +270,11 @@ def test_commands_get_api_rights_only_when_asked_for(chart: Chart, values: dict[
     ("persistence", "strategy"),
     [
         ({"enabled": False}, {"type": "RollingUpdate"}),
-        ({"enabled": True}, {"type": "Recreate", "rollingUpdate": None}),
-        ({"enabled": True, "accessModes": ["ReadWriteOncePod"]}, {"type": "Recreate", "rollingUpdate": None}),
+        ({"enabled": True}, {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "100%"}}),
+        (
+            {"enabled": True, "accessModes": ["ReadWriteOncePod"]},
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "100%"}},
+        ),
         ({"enabled": True, "accessModes": ["ReadWriteMany"]}, {"type": "RollingUpdate"}),
     ],
 )

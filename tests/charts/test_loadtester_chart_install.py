@@ -60,10 +60,10 @@ def restricted(cluster: Cluster, namespace: str) -> str:
 
 
 def install(cluster: Cluster, namespace: str, folder: Path, values: dict[str, Any], *, chart: Path = CHART, release: str = "load") -> str:
-    """`helm upgrade --install`, as Flux and Argo CD do it."""
+    """`helm upgrade --install`, as Flux does it; these values only, not those of the release before."""
     file = folder / "values.json"
     file.write_text(json.dumps(values))
-    return cluster.helm("upgrade", "--install", release, chart, "--namespace", namespace, "--values", file)
+    return cluster.helm("upgrade", "--install", "--reset-values", release, chart, "--namespace", namespace, "--values", file)
 
 
 def addresses(cluster: Cluster, namespace: str, service: str) -> set[str]:
@@ -116,16 +116,34 @@ def test_a_release_of_flaggers_chart_is_taken_over_by_an_upgrade(cluster: Cluste
     install(cluster, namespace, tmp_path, {}, chart=old)
     cluster.wait_deployment(namespace, "load-loadtester")
     before = cluster.get("deployments", "load-loadtester", namespace)["metadata"]["uid"]
-    # The change to Recreate is the one that fails when the old parameters are left behind.
-    install(cluster, namespace, tmp_path, {"persistence": {"enabled": True, "existingClaim": "none"}})
+    install(cluster, namespace, tmp_path, {})
     after = cluster.get("deployments", "load-loadtester", namespace)
     assert after["metadata"]["uid"] == before
-    assert after["spec"]["strategy"] == {"type": "Recreate"}
-    assert after["spec"]["template"]["spec"]["containers"][0]["image"].startswith("canary-loadtester:")
-    assert "command" not in after["spec"]["template"]["spec"]["containers"][0]
-    install(cluster, namespace, tmp_path, {})
+    (container,) = after["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("canary-loadtester:")
+    assert "command" not in container
     cluster.wait_deployment(namespace, "load-loadtester")
     assert len(cluster.wait("the endpoints", lambda: addresses(cluster, namespace, "load-loadtester"))) == 1
+
+
+@pytest.mark.parametrize("how", ["helm", "server-side"])
+def test_persistence_can_be_switched_on_and_off_in_place(cluster: Cluster, namespace: str, tmp_path: Path, how: str) -> None:
+    strategies = []
+    for enabled in (False, True, False):
+        values = {"persistence": {"enabled": enabled, "existingClaim": "none"}}
+        if how == "helm":
+            install(cluster, namespace, tmp_path, values)
+        else:
+            (tmp_path / "values.json").write_text(json.dumps(values))
+            cluster.apply(
+                cluster.helm("template", "load", CHART, "--namespace", namespace, "--values", tmp_path / "values.json"), manager="argocd"
+            )
+        spec = cluster.get("deployments", "load-loadtester", namespace)["spec"]
+        strategies.append(spec["strategy"]["rollingUpdate"])
+        claimed = any("persistentVolumeClaim" in volume for volume in spec["template"]["spec"]["volumes"])
+        assert claimed is enabled
+    default = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    assert strategies == [default, {"maxSurge": 0, "maxUnavailable": "100%"}, default]
 
 
 def test_two_releases_in_one_namespace_stay_apart(cluster: Cluster, namespace: str, tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from aiohttp import web
 from tests.kube.scripted import Scripted
 
 from canary.kube import auth
+from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient, Timeouts
+from canary.kube.reflector import Backoff
+from canary.sandbox import ApiServer
 
 
-async def _no_pause(_):
-    return None
 
 
 @pytest.fixture
@@ -53,3 +54,33 @@ async def eventually(check, *, within=5.0):
     async with asyncio.timeout(within):
         while not check():
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def sandbox():
+    """An API server with a namespace `shop`."""
+    server = ApiServer(bookmark_interval=0.2)
+    await server.start()
+    server.cluster.create("v1", "Namespace", {"metadata": {"name": "shop"}})
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def cluster_for(sandbox, client_for):
+    """Watched clusters on the sandbox, impatient ones."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(**options):
+            client = client_for(sandbox.url, timeouts=options.pop("timeouts", None) or Timeouts(connect=1, total=5, silence=5))
+            options.setdefault("backoff", lambda: Backoff(first=0.01, most=0.05))
+            made = WatchedCluster(client, **options)
+            stack.push_async_callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+async def watched(cluster_for):
+    return cluster_for()

@@ -152,7 +152,7 @@ async def test_repeats_are_written_at_most_as_often_as_their_bucket_allows_and_n
         await asyncio.sleep(0.005)
     assert server.requests == [("POST", "waiting"), ("PATCH", "waiting"), ("PATCH", "waiting")]
     recorder.record(CANARY, message="passed", kind="GatePassed")
-    await eventually(lambda: ("POST", "passed") in server.requests), "a waiting repeat does not hold news up"
+    await eventually(lambda: ("POST", "passed") in server.requests)  # a waiting repeat does not hold news up
     await recorder.close()
     counts = {event["message"]: event["count"] for event in server.events.values()}
     assert counts == {"waiting": 30, "passed": 1}
@@ -166,6 +166,18 @@ async def test_the_order_of_one_object_is_the_order_of_recording(server, recorde
     await idle(recorder)
     for name in ("a", "b", "c"):
         assert server.messages(name) == [str(number) for number in range(30)]
+
+
+async def test_a_message_that_comes_back_after_a_change_is_told_after_it(server, recorder_for):
+    server.gate.clear()
+    recorder = recorder_for()
+    for message in ("first", "waiting", "passed", "waiting", "waiting"):
+        recorder.record(CANARY, message=message, kind=message.title())
+        await asyncio.sleep(0)
+    server.gate.set()
+    await idle(recorder)
+    assert server.requests == [("POST", "first"), ("POST", "waiting"), ("POST", "passed"), ("PATCH", "waiting")]
+    assert [event["count"] for event in server.events.values()] == [1, 3, 1]
 
 
 async def test_an_object_whose_events_fail_delays_no_other(server, recorder_for):

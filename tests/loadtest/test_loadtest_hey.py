@@ -21,7 +21,7 @@ from loadtest.hey import main, read_plan
 from loadtest.hey_load import Load
 from loadtest.hey_report import csv_lines, summary
 from loadtest.hey_results import MAX_ERRORS, Results
-from tests.loadtest.support import QuickLoadTester, hook, program
+from tests.loadtest.support import LoadTester, QuickLoadTester, hook, program
 
 
 class Target:
@@ -337,8 +337,8 @@ def test_a_real_hey_on_the_path_is_run_as_it_is(quick: Callable[..., QuickLoadTe
     assert reply.text == "the real one -x proxy http://podinfo/\n"
 
 
-async def test_a_load_that_times_out_still_reports(target: Target, quick: Callable[..., QuickLoadTester]) -> None:
-    server = await asyncio.to_thread(quick, "-timeout=1500ms", path=without_hey())
+async def test_a_load_that_times_out_still_reports(target: Target, start: Callable[..., LoadTester]) -> None:
+    server = await asyncio.to_thread(start, "-timeout=1200ms", path=without_hey())
     reply = await asyncio.to_thread(server.post, "/", hook(f"hey -z 1h -q 10 -c 1 {target.url}/"))
     task = await asyncio.to_thread(server.finished, reply)
     assert task["state"] == "timeout"

@@ -50,6 +50,13 @@ def test_a_hook_may_set_a_shorter_timeout(server: LoadTester) -> None:
     assert (reply.status_code, reply.text) == (500, "command echo before; sleep 30 failed: before\n: timed out after 0.3s")
 
 
+def test_a_command_that_ends_well_because_it_was_ended_has_not_succeeded(server: LoadTester) -> None:
+    reply = server.post("/", hook("trap 'exit 0' TERM; sleep 30 & wait", type="bash", timeout="300ms"))
+    assert reply.status_code == 500
+    task = server.finished(reply)
+    assert (task["state"], task["exitCode"]) == ("timeout", 0)
+
+
 def test_a_hook_cannot_lengthen_the_timeout(quick: Callable[..., QuickLoadTester]) -> None:
     server = quick("-timeout=300ms")
     assert "timed out after 0.3s" in server.post("/", hook("sleep 30", type="bash", timeout="1h")).text

@@ -58,6 +58,11 @@ def test_a_blocking_task_answers_with_its_outcome(server: LoadTester) -> None:
     assert (killed.status_code, killed.text) == (500, "command kill -9 $$ failed: : signal: Killed")
 
 
+def test_the_answer_waits_for_output_that_is_still_to_come(server: LoadTester) -> None:
+    reply = server.post("/", hook("(sleep 0.3; echo late) & echo early", type="bash", returnCmdOutput="true"))
+    assert (reply.status_code, reply.text) == (200, "early\nlate\n")
+
+
 def test_bash_runs_in_bash_and_cmd_in_sh(server: LoadTester) -> None:
     reply = server.post("/", hook("x=(a b); echo ${x[1]} ${BASH_VERSION:+bash}", type="bash", returnCmdOutput="true"))
     assert reply.text == "b bash\n"
@@ -102,6 +107,19 @@ def test_an_identical_command_is_not_started_twice_while_it_runs(server: LoadTes
     assert later.headers["X-Task-Id"] != first.headers["X-Task-Id"]
     server.finished(later)
     assert counter.read_text() == "run\nrun\nrun\n"
+
+
+def test_each_caller_of_a_blocking_task_gets_a_run_of_its_own(server: LoadTester, tmp_path: Path) -> None:
+    counter = tmp_path / "count"
+    payload = hook(f"echo run >> {counter}; sleep 0.3", type="bash")
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(server.post("/", payload).headers["X-Task-Id"])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(ids)) == 3
+    assert counter.read_text() == "run\n" * 3
 
 
 def test_over_the_bound_callers_are_told_to_come_back(quick: Callable[..., QuickLoadTester]) -> None:

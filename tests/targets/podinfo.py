@@ -43,7 +43,10 @@ spec:
   template:
     metadata:
       labels: {app: podinfo, tier: web, kustomize.toolkit.fluxcd.io/name: apps}
-      annotations: {prometheus.io/scrape: "true", flagger-id: copied-by-mistake}
+      annotations:
+        prometheus.io/scrape: "true"
+        flagger-id: copied-by-mistake
+        kustomize.toolkit.fluxcd.io/checksum: abc
     spec:
       aFieldOfTomorrow: {kept: true}
       affinity:

@@ -232,6 +232,13 @@ async def test_a_query_of_the_users_is_matched_by_trigger_name_and_taken_as_it_i
     assert await query(fake, "podinfo", primaryScalerQueries={name: "mine podinfo"}) == expected
 
 
+async def test_a_dot_in_the_targets_name_is_just_a_dot(fake: FakeCluster):
+    put(fake, "ScaledObject", triggers=[{"type": "prometheus", "metadata": {"query": "pod-info pod.info"}}])
+    ref = {"autoscalerRef": {"apiVersion": "x/v1", "kind": "ScaledObject", "name": "scaler"}, "targetRef": {"name": "pod.info"}}
+    await autoscaler.ensure(fake, release(ref), update=False)
+    assert primary(fake, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"] == "pod-info pod.info-primary"
+
+
 async def test_advanced_is_always_there(fake: FakeCluster):
     put(fake, "ScaledObject")
     fake.change(SCALED_OBJECTS, "test", "scaler", {"spec": {"advanced": None}})
@@ -277,8 +284,16 @@ async def test_a_rollback_does_not_wait_for_a_scaled_object_that_is_gone(fake: F
     assert fake.requests == []
 
 
+async def test_a_pause_never_reaches_the_primary_by_an_update_either(fake: FakeCluster):
+    put(fake, "ScaledObject")
+    of = Release(with_scaler("ScaledObject").canary, "kubernetes", "app", "podinfo", options=release(include_label_prefixes=("*",)).options)
+    await autoscaler.ensure(fake, of, update=False)
+    await autoscaler.ensure(fake, of, update=True)
+    assert PAUSED_REPLICAS not in primary(fake, "ScaledObject")["metadata"]["annotations"]
+
+
 async def test_a_primary_made_while_the_source_is_paused_is_not(fake: FakeCluster):
     put(fake, "ScaledObject")
-    await autoscaler.ensure(fake, with_scaler("ScaledObject"), update=True)
+    await autoscaler.ensure(fake, with_scaler("ScaledObject"), update=False)
     assert primary(fake, "ScaledObject")["metadata"]["annotations"] == {"scaledobject.keda.sh/transfer-hpa-ownership": "true"}
     assert primary(fake, "ScaledObject")["metadata"]["ownerReferences"][0]["uid"] == UID

@@ -116,6 +116,14 @@ async def test_a_source_that_is_gone_is_a_conflict(fake: FakeCluster, tracker: C
         await sync_copies(fake, release(), tracker, configs={"configmap/c": "x"})
 
 
+async def test_a_copy_that_is_as_analysed_does_not_hide_a_source_that_is_not(fake: FakeCluster, tracker: ConfigTracker):
+    fake.add(CONFIG_MAPS, config_map("c", {"color": "red"}))
+    await sync(fake, tracker, "configmap/c")
+    fake.change(CONFIG_MAPS, "test", "c", {"data": {"color": "bad"}})
+    with pytest.raises(Conflict):
+        await sync_copies(fake, release(), tracker, configs={"configmap/c": checksum({"data": {"color": "red"}})})
+
+
 async def test_a_copy_changed_by_somebody_else_meanwhile_is_a_conflict(fake: FakeCluster, tracker: ConfigTracker):
     fake.add(CONFIG_MAPS, config_map("c", {"color": "red"}))
     await sync(fake, tracker, "configmap/c")
@@ -136,6 +144,22 @@ async def test_an_immutable_source_makes_an_immutable_copy(fake: FakeCluster, tr
     await sync(fake, tracker, "configmap/c")
     assert fake.stored(CONFIG_MAPS, "test", "c-primary")["immutable"] is True
     assert fake.writes[-1][0] == "json_patch"
+
+
+async def test_a_copy_is_immutable_from_its_creation(fake: FakeCluster, tracker: ConfigTracker):
+    fake.add(CONFIG_MAPS, config_map("c", {"color": "red"}, immutable=True))
+    await sync(fake, tracker, "configmap/c")
+    assert fake.writes == [("create", "configmaps", "c-primary")]
+    assert fake.stored(CONFIG_MAPS, "test", "c-primary")["immutable"] is True
+
+
+async def test_a_copy_of_a_source_that_is_no_longer_immutable_is_replaced(fake: FakeCluster, tracker: ConfigTracker):
+    fake.add(CONFIG_MAPS, config_map("c", {"color": "red"}, immutable=True))
+    await sync(fake, tracker, "configmap/c")
+    fake.remove(CONFIG_MAPS, "test", "c")
+    fake.add(CONFIG_MAPS, config_map("c", {"color": "red"}))
+    await sync(fake, tracker, "configmap/c")
+    assert "immutable" not in fake.stored(CONFIG_MAPS, "test", "c-primary")
 
 
 @pytest.mark.parametrize("again", [{"immutable": True}, {}])
@@ -174,6 +198,9 @@ async def test_a_config_shared_by_two_canaries_is_owned_by_both(fake: FakeCluste
     writes = len(fake.writes)
     await sync(fake, tracker, "configmap/c", of=one)  # already an owner: nothing to take back and forth
     assert len(fake.writes) == writes
+    fake.change(CONFIG_MAPS, "test", "c", {"data": {"color": "blue"}})
+    await sync(fake, tracker, "configmap/c", of=one)
+    assert owners(fake) == [("two", True), ("one", False)]
 
 
 async def test_a_copy_of_a_canary_that_was_recreated_gets_the_new_owner_only(fake: FakeCluster, tracker: ConfigTracker):

@@ -161,6 +161,14 @@ async def test_configs_are_those_of_the_target(target: DeploymentTarget, fake: F
     assert seen.configs["configmap/colors"] == "241889ca0604e333"
 
 
+async def test_nothing_is_tracked_when_all_that_is_used_is_shared(target: DeploymentTarget, fake: FakeCluster):
+    obj = plain()
+    obj["spec"]["template"]["spec"]["volumes"] = [{"name": "x", "secret": {"secretName": "registry-env"}}]
+    add_configs(fake)
+    fake.add(DEPLOYMENTS, obj)
+    assert (await look(target, fake)).configs is None
+
+
 async def test_a_missing_config_is_unknown_and_the_workload_is_still_seen(target: DeploymentTarget, fake: FakeCluster):
     add_configs(fake)
     fake.remove(CONFIG_MAPS, "test", "flags")

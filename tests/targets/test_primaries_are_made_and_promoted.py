@@ -180,6 +180,18 @@ async def test_a_replay_does_not_undo_what_the_deployment_controller_or_a_webhoo
     assert made.writes == []
 
 
+async def test_annotations_of_the_deployment_controller_are_never_copied(target: DeploymentTarget, made: FakeCluster):
+    made.change(DEPLOYMENTS, "test", "podinfo-primary", {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}})
+    await promote(target, made, release(include_label_prefixes=("*",)))
+    annotations = primary(made)["metadata"]["annotations"]
+    assert annotations["deployment.kubernetes.io/revision"] == "2"
+    assert annotations["app.kubernetes.io/owner"] == "team-a"
+    made.change(DEPLOYMENTS, "test", "podinfo-primary", {"metadata": {"annotations": {"deployment.kubernetes.io/revision": None}}})
+    made.requests.clear()
+    await promote(target, made, release(include_label_prefixes=("*",)))
+    assert made.writes == []
+
+
 async def test_what_somebody_changed_by_hand_is_overwritten(target: DeploymentTarget, made: FakeCluster):
     made.change(DEPLOYMENTS, "test", "podinfo", image("6.0.1"))
     await promote(target, made)

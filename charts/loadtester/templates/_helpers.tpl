@@ -46,12 +46,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{/* A volume that one node at a time can hold must be let go before the next pod starts. */}}
+{{/*
+A volume that one node at a time can hold must be let go before the next pod starts. Not by the type Recreate: server-side apply
+cannot change a stored RollingUpdate to it.
+*/}}
 {{- define "loadtester.strategy" -}}
-{{- if and .Values.persistence.enabled (not (has "ReadWriteMany" .Values.persistence.accessModes)) -}}
-type: Recreate
-rollingUpdate: null # an upgrade from RollingUpdate would keep the old parameters, which the API server refuses
-{{- else -}}
 type: RollingUpdate
-{{- end -}}
+{{- if and .Values.persistence.enabled (not (has "ReadWriteMany" .Values.persistence.accessModes)) }}
+rollingUpdate:
+  maxSurge: 0
+  maxUnavailable: 100%
+{{- end }}
 {{- end -}}

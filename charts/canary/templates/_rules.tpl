@@ -1,0 +1,76 @@
+{{/*
+Exactly the requests that the operator sends. It writes by PATCH only (server-side apply needs `create` besides), so nothing grants
+`update`; what it deletes is its own copies of configs and old CanaryRuns. Everything else goes with its owner, the Canary.
+*/}}
+{{- define "canary.rules" -}}
+{{- $read := "get, list, watch" -}}
+{{- $write := "get, list, watch, create, patch" -}}
+- apiGroups: [flagger.app]
+  resources: [canaries]
+  verbs: [{{ $read }}, patch]
+- apiGroups: [flagger.app]
+  resources: [metrictemplates, alertproviders]
+  verbs: [{{ $read }}]
+- apiGroups: [flagger.app]
+  resources: [canaries/status]
+  verbs: [patch]
+# Owner references that block deletion need this where the API server checks them (OpenShift does).
+- apiGroups: [flagger.app]
+  resources: [canaries/finalizers]
+  verbs: [update]
+- apiGroups: [canary.dev]
+  resources: [canaryruns]
+  verbs: [{{ $read }}, create, delete]
+- apiGroups: [canary.dev]
+  resources: [gitsinks]
+  verbs: [{{ $read }}]
+- apiGroups: [canary.dev]
+  resources: [canaryruns/status, gitsinks/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [{{ $write }}]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [{{ $write }}]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [{{ $write }}]
+{{- if .Values.configTracking.enabled }}
+# Copies of a target's configs belong to its primary: read, written, and replaced when they are immutable.
+- apiGroups: [""]
+  resources: [configmaps, secrets]
+  verbs: [{{ $write }}, delete]
+{{- else }}
+# Credentials of MetricTemplates, AlertProviders, GitSinks and webhooks.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+{{- if .Values.rbac.keda }}
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [{{ $write }}]
+{{- end }}
+{{- if has "contour" .Values.rbac.meshes }}
+- apiGroups: [projectcontour.io]
+  resources: [httpproxies]
+  verbs: [{{ $write }}]
+{{- end }}
+{{- if has "gatewayapi" .Values.rbac.meshes }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [{{ $write }}]
+{{- end }}
+{{- if has "istio" .Values.rbac.meshes }}
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices, destinationrules]
+  verbs: [{{ $write }}]
+{{- end }}
+{{- with .Values.rbac.extraRules }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
