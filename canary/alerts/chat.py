@@ -12,7 +12,7 @@ from canary.alerts.base import Channel
 from canary.core.errors import Rejected, Retryable
 
 
-async def post_json(channel: Channel, url: str, body: Mapping[str, Any], *, timeout: float, token: str = "") -> str:  # noqa: ASYNC109
+async def post_json(channel: Channel, url: str, body: Mapping[str, Any], *, timeout: float, token: str = "") -> str:
     """Post and return the answer's text. Raises Retryable (network, 429, 5xx) or Rejected (anything else but 2xx)."""
     host = urlsplit(url).hostname or "the chat"
     headers = {"Authorization": f"Bearer {token}"} if token else {}

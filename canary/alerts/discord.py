@@ -12,7 +12,7 @@ from canary.alerts.slack import slack_payload
 class DiscordSender:
     """Posts Slack's payload to `<address>/slack`."""
 
-    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:
         """Post once."""
         parts = urlsplit(channel.address)
         path = parts.path if parts.path.endswith("/slack") else f"{parts.path.rstrip('/')}/slack"

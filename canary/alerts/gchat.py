@@ -12,7 +12,7 @@ from canary.core.model import Severity
 class GoogleChatSender:
     """Posts a v1 card with the message and its facts as text paragraphs."""
 
-    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:
         """Post once."""
         colour = "#FF0000" if alert.severity is Severity.ERROR else "#0076D7"
         lines = [f'<font color="{colour}">{escape(alert.message)}</font>']

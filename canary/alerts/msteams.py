@@ -10,7 +10,7 @@ from canary.core.model import Severity
 class TeamsSender:
     """Posts a MessageCard with one section of facts."""
 
-    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:
         """Post once."""
         title = f"{alert.canary}.{alert.namespace}"
         card = {

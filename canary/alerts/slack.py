@@ -33,7 +33,7 @@ def slack_payload(channel: Channel, alert: Alert, *, good: str = "good", bad: st
 class SlackSender:
     """Slack's incoming webhooks, or chat.postMessage with a token."""
 
-    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def send(self, channel: Channel, alert: Alert, *, timeout: float) -> None:
         """Post once. Slack's API answers 200 with `ok: false` when it refuses: that is a refusal, not a delivery."""
         text = await post_json(channel, channel.address, slack_payload(channel, alert), timeout=timeout, token=channel.token)
         try:

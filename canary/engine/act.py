@@ -34,10 +34,10 @@ class Actor:
     async def _apply(self, sight: Sight, effect: model.Effect, status: CanaryStatus) -> None:
         cluster, release = sight.cluster, sight.release
         match effect:
-            case model.EnsureServices(apex=apex):
-                await self._ensure(sight, services.wanted(cluster, release, apex=apex))
-            case model.EnsurePrimary():
-                await sight.target.ensure_primary(cluster, release)
+            case model.EnsureServices(apex=apex, to_target=to_target):
+                await self._ensure(sight, services.wanted(cluster, release, apex=apex, to_target=to_target))
+            case model.EnsurePrimary(revision=revision):
+                await sight.target.ensure_primary(cluster, release, revision=revision)
             case model.EnsureScaler(update=update):
                 await autoscaler.ensure(cluster, release, update=update)
             case model.PauseScaler(paused=paused):

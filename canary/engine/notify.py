@@ -117,7 +117,7 @@ class Notifier:
         try:
             await self._alerter.send(canary, alert)
         except CanaryError as error:
-            log.error("alert not delivered: %s", error, extra=about(meta.namespace, meta.name))
+            log.warning("alert not delivered: %s", error, extra=about(meta.namespace, meta.name))
 
     async def close(self, *, deadline: float) -> None:
         """Deliver what is queued, at most for `deadline` seconds."""

@@ -36,7 +36,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf's knobs (reference python-stack 1.6)."""
+    """Kopf's knobs (reference python-stack 1.6)."""
     ours = kopf.OperatorSettings()
     ours.persistence.diffbase_storage = NoDiffBase()
     ours.posting.enabled = False

@@ -51,7 +51,7 @@ class Registry:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def keys(self) -> list[Key]:
+    def known(self) -> list[Key]:
         """A copy: callers change the registry while they walk it."""
         return list(self._entries)
 

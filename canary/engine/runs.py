@@ -107,7 +107,9 @@ class Runs:
         """Delete the oldest closed runs of this canary whose effects are all done."""
         mine = [body for body in self._cluster.list(CANARY_RUNS, sight.release.namespace) if _is_of(body, sight)]
         runs = [parse_canary_run(body) for body in mine]
-        settled = [run for run in runs if run.status.phase is not RunPhase.RUNNING and all(effect.state.final for effect in run.status.effects)]
+        settled = [
+            run for run in runs if run.status.phase is not RunPhase.RUNNING and all(effect.state.final for effect in run.status.effects)
+        ]
         for run in sorted(settled, key=lambda one: one.spec.started_at)[: max(0, len(runs) - KEPT)]:
             try:
                 await sight.cluster.delete(CANARY_RUNS, run.metadata.namespace, run.metadata.name)
@@ -141,5 +143,3 @@ def _evidence(check: CheckStatus) -> CheckEvidence:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-

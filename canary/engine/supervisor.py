@@ -13,8 +13,6 @@ import contextlib
 import logging
 import signal
 import time
-from collections import Counter
-from collections.abc import Mapping
 
 from canary.alerts.dispatch import Alerter
 from canary.core.errors import CanaryError, Lost, NotFound
@@ -134,9 +132,7 @@ class Operator:
             await self._loops(stack, outbox)
 
     async def _loops(self, stack: contextlib.AsyncExitStack, outbox: Outbox) -> None:
-        self.scheduler = Scheduler(
-            self.ticker.tick, concurrency=self.settings.max_concurrent_ticks, late=self.telemetry.lateness.observe
-        )
+        self.scheduler = Scheduler(self.ticker.tick, concurrency=self.settings.max_concurrent_ticks, late=self.telemetry.lateness.observe)
         stack.push_async_callback(self.scheduler.close)
         self.cluster.on_change(self._on_object)
         side = [asyncio.create_task(self._resync(), name="resync"), asyncio.create_task(outbox.run(), name="git outbox")]
@@ -203,7 +199,7 @@ class Operator:
         self._census()
 
     def _census(self) -> None:
-        self.telemetry.census(namespace for namespace, _ in self.registry.keys())
+        self.telemetry.census(namespace for namespace, _ in self.registry.known())
 
     def _on_object(self, resource: Resource, _: str, body: Object, old: Object | None) -> None:  # noqa: ARG002
         meta = body["metadata"]
@@ -223,7 +219,7 @@ class Operator:
             except CanaryError as error:
                 log.warning("resync: %s", error)
                 continue
-            for number, key in enumerate(self.registry.keys()):
+            for number, key in enumerate(self.registry.known()):
                 if key not in listed:
                     self._forget(key)
                 else:
@@ -235,7 +231,7 @@ class Operator:
                 asyncio.get_running_loop().add_signal_handler(number, self.stop.set)
 
     async def _retake_signals(self) -> None:
-        """kopf puts its own handlers in place when it starts; it would then stop first and wait for all that should stop before it."""
+        """Kopf puts its own handlers in place when it starts; it would then stop first and wait for all that should stop before it."""
         await self.ready.wait()
         self._listen_to_signals()
 
@@ -264,10 +260,6 @@ class Operator:
     def _count_effect(self, effect: str, result: str, depth: int) -> None:
         self.telemetry.git_effects.labels(effect, result).inc()
         self.telemetry.git_outbox.set(depth)
-
-    def facts(self) -> Mapping[str, int]:
-        """Phases of all canaries, for logs."""
-        return Counter(str(entry.canary.status.phase) for key in self.registry.keys() if (entry := self.registry.get(key)) and entry.canary)
 
 
 def run_operator(settings: Settings) -> int:

@@ -36,9 +36,7 @@ class _Requests(Collector):
         self.source = source
 
     def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(
-            "canary_api_requests", "Requests sent to the API server.", labels=("verb", "resource", "code")
-        )
+        family = CounterMetricFamily("canary_api_requests", "Requests sent to the API server.", labels=("verb", "resource", "code"))
         for labels, count in list(self.source.counts.items()):
             family.add_metric(labels, count)
         yield family
@@ -55,19 +53,13 @@ class Telemetry:
         self.total = Gauge("flagger_canary_total", "Canaries in a namespace.", ("namespace",), **make)
         self.status = Gauge("flagger_canary_status", "0 progressing, 1 settled, 2 failed.", ("name", "namespace"), **make)
         self.weight = Gauge("flagger_canary_weight", "Traffic weight in percent.", ("workload", "namespace"), **make)
-        self.tick_seconds = Histogram(
-            "flagger_canary_duration_seconds", "Wall time of one analysis tick.", ("name", "namespace"), **make
-        )
-        self.analysis = Gauge(
-            "flagger_canary_metric_analysis", "Last value of a check.", ("name", "namespace", "metric"), **make
-        )
+        self.tick_seconds = Histogram("flagger_canary_duration_seconds", "Wall time of one analysis tick.", ("name", "namespace"), **make)
+        self.analysis = Gauge("flagger_canary_metric_analysis", "Last value of a check.", ("name", "namespace", "metric"), **make)
         outcome = ("name", "namespace", "deployment_strategy", "analysis_status")
         self.successes = Counter("flagger_canary_successes", "Promotions.", outcome, **make)
         self.failures = Counter("flagger_canary_failures", "Rollbacks and failed promotions.", outcome, **make)
         self.phase = Gauge("canary_phase", "1 for the phase that a canary is in.", ("name", "namespace", "phase"), **make)
-        self.check = Gauge(
-            "canary_check_verdict", "1 for the last verdict of a check.", ("name", "namespace", "metric", "verdict"), **make
-        )
+        self.check = Gauge("canary_check_verdict", "1 for the last verdict of a check.", ("name", "namespace", "metric", "verdict"), **make)
         self.bound = Gauge("canary_check_bound", "Bounds of a check.", ("name", "namespace", "metric", "bound"), **make)
         self.failed_checks = Gauge("canary_failed_checks", "Failed checks of the current run.", ("name", "namespace"), **make)
         self.ticks = Counter("canary_ticks", "Ticks by how they ended.", ("result",), **make)

@@ -93,7 +93,9 @@ class Ticker:
         began = time.perf_counter()
         self._fence()
         if problems := validate_semantics(
-            canary, provider=canary.spec.provider or self._settings.mesh_provider, no_cross_namespace_refs=self._settings.no_cross_namespace_refs
+            canary,
+            provider=canary.spec.provider or self._settings.mesh_provider,
+            no_cross_namespace_refs=self._settings.no_cross_namespace_refs,
         ):
             meta = canary.metadata
             return await self._stall(entry, "InvalidSpec", str(InvalidObject("Canary", meta.namespace, meta.name, problems)))
@@ -193,4 +195,3 @@ def _routes_after(sight: Sight, decision: model.Decision) -> model.Routes | None
         if isinstance(effect, model.SetRoutes):
             routes = effect.routes
     return routes
-

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 SHOWN = 500
 """Characters of the server's words that are kept."""
 
+_NOISE = ("hint:", "remote: hint:", "To ")
+"""Beginnings of lines that say nothing about the cause."""
+
 
 class Reaction(enum.StrEnum):
     """RECOMPUTE: somebody was faster, do it again on the new tip. BACK_OFF: try later. BLOCKED: a person must change something."""
@@ -78,7 +81,8 @@ def scrub(text: str, *, secrets: Iterable[str] = ()) -> str:
         text = text.replace(secret, "***")
     text = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
     lines = [plain(line) for line in text.splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith(("hint:", "remote: hint:")))[-SHOWN:]
+    shown = "; ".join(line for line in lines if line and not line.startswith(_NOISE) and line != "Done")
+    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN // 2]} ... {shown[5 - SHOWN // 2 :]}"  # the cause may be at either end
 
 
 def plain(text: str) -> str:

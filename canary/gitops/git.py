@@ -1,41 +1,38 @@
-"""The `git` binary over one bare mirror: fetch, read, commit without a work tree, push as compare-and-swap.
+"""One bare mirror: fetch, read, commit without a work tree, push as compare-and-swap.
 
-Blobless and shallow, because a repository of 50,000 files must cost half a second and not seven; plumbing and a temporary index, because a work
-tree would be checked out, hooked and filtered. Every push names the tip that it was computed from (`--force-with-lease=ref:tip`), so it can
-only append to exactly that. Libraries were rejected: none has partial clone, leases and signing together (reference gitops 3.1).
+Blobless and shallow, because a repository of 50,000 files must cost half a second and not seven; commits by `fast-import`, one process
+for any number of files and commits, because a work tree would be checked out, hooked and filtered, and an index holds every
+path of the repository. Every push names the tip that it was computed from (`--force-with-lease=ref:tip`), so it can only append to exactly
+that. Libraries were rejected: none has partial clone, leases and signing together (reference gitops 3.1).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import hashlib
+import math
 import shutil
-import signal
-import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from canary.gitops.command import Git, Patience
 from canary.gitops.credentials import GitAuth
-from canary.gitops.failures import Failure, GitFailed, Reaction, classify
+from canary.gitops.failures import Failure, GitFailed, Reaction
+from canary.gitops.message import EFFECT_TRAILER
 
 DEPTH = 50
-"""Commits fetched of a branch: enough to find our own trailers again after a crash."""
-TIME_LIMIT = 120.0
-MAX_OUTPUT = 64 * 1024 * 1024
-_CONFIG = {
-    "core.hooksPath": os.devnull,
-    "protocol.allow": "never",
-    "protocol.http.allow": "always",
-    "protocol.https.allow": "always",
-    "protocol.ssh.allow": "always",
-    "http.followRedirects": "false",
-    "gc.auto": "0",
-    "core.fsmonitor": "false",
-    "remote.origin.promisor": "true",
-    "remote.origin.partialclonefilter": "blob:none",
-}
+"""Commits fetched of a branch: enough to find our own again after a crash, mostly."""
+DEEPER = 1000
+"""Commits fetched when the first ones are all younger than what is looked for."""
+SKEW = 3600.0
+"""Seconds by which other people's clocks may be wrong."""
+CHUNK = 500
+"""Blobs read at once."""
+SPARE_KIB = 200 * 1024
+"""A mirror is made anew when it has grown to twice its first size and this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,165 +52,192 @@ class Author:
     email: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The newest commit of a branch. `effects` maps what our commits say they did (their trailer) to the newest such commit."""
+
+    oid: str
+    effects: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A commit to be made: paths with new content (None removes), and modes where they are not those of a plain file."""
+
+    message: str
+    edits: Mapping[str, bytes | None]
+    modes: Mapping[str, str]
+
+
 class Mirror:
-    """One repository. Not safe for concurrent use: hold `lock` around a fetch-compute-push."""
+    """One repository with one set of credentials. Not safe for concurrent use."""
 
-    def __init__(self, folder: Path, url: str, auth: GitAuth) -> None:
-        self.lock = asyncio.Lock()
-        self._folder = folder
-        self._url = url
-        self.auth = auth
+    def __init__(self, folder: Path, url: str, auth: GitAuth, *, patience: Patience | None = None) -> None:
+        self._git = Git(folder / "mirror.git", url, auth, patience or Patience())
+        self._first_size = 0
 
-    async def fetch(self, branch: str) -> str | None:
-        """Tip of the branch with its last DEPTH commits; None when the branch does not exist. Raises GitFailed."""
+    async def fetch(self, branch: str, *, since: float = math.inf) -> Tip | None:
+        """The branch as the server has it; None when it does not exist. Raises GitFailed.
+
+        `since`: Unix time after which a commit of ours that is looked for was made. Further history is fetched where the first commits do
+        not reach that far back.
+        """
         await self._ensure()
-        ref = f"refs/remotes/origin/{branch}"
-        try:
-            await self._git("fetch", "-q", "--no-tags", f"--depth={DEPTH}", "--filter=blob:none", "origin", f"+refs/heads/{branch}:{ref}")
-        except GitFailed as error:
-            if "couldn't find remote ref" in str(error):
-                return None
-            raise
-        return (await self._git("rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
+        ref = f"refs/canary/{hashlib.sha256(branch.encode()).hexdigest()[:16]}"  # leaves only: `a` and `a/b` cannot both be refs
+        if not await self._fetch(branch, ref, depth=DEPTH):
+            return None
+        tip, reached = await self._history(ref, since)
+        if not reached and await self._fetch(branch, ref, depth=DEEPER):
+            tip, _ = await self._history(ref, since)
+        return tip
 
-    async def files(self, commit: str) -> list[TreeEntry]:
-        """All regular files of a commit; needs no blob."""
-        out = await self._git("ls-tree", "-r", "-z", "--full-tree", commit)
+    async def _fetch(self, branch: str, ref: str, *, depth: int) -> bool:
+        refspec = f"+refs/heads/{branch}:{ref}"
+        try:
+            await self._git.run(
+                "fetch", "-q", "--no-tags", "--no-write-fetch-head", f"--depth={depth}", "--filter=blob:none", "origin", refspec, network=True
+            )
+        except GitFailed as error:
+            if "couldn't find remote ref" in error.failure.text:
+                return False
+            raise
+        return True
+
+    async def _history(self, ref: str, since: float) -> tuple[Tip, bool]:
+        """The tip, and whether the history that we have reaches back before `since`."""
+        trailer = f"%(trailers:key={EFFECT_TRAILER},valueonly,unfold,separator=%x00)"
+        out = await self._git.run("log", "-z", f"--format=%H %ct%x01{trailer}%x01", ref, "--")
+        cut = await asyncio.to_thread(self._boundary)
+        newest, effects, reached = "", {}, True
+        for entry in out.decode(errors="replace").removesuffix("\0").split("\x01\0"):
+            head, _, values = entry.partition("\x01")
+            oid, _, at = head.partition(" ")
+            if not at.isdigit():  # a part of somebody's trailer with our separator in it
+                continue
+            newest = newest or oid
+            reached &= oid not in cut or int(at) < since - SKEW
+            for value in values.removesuffix("\x01").split("\0"):
+                effects.setdefault(value, oid)
+        return Tip(newest, effects), reached or math.isinf(since)
+
+    def _boundary(self) -> frozenset[str]:
+        """Commits whose parents were not fetched."""
+        try:
+            return frozenset((self._git.path / "shallow").read_text().split())
+        except FileNotFoundError:
+            return frozenset()
+
+    async def files(self, commit: str, *folders: str) -> list[TreeEntry]:
+        """All regular files of a commit, or of these folders of it; needs no blob."""
+        out = await self._git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *(f"{folder}/" for folder in folders))
         entries = []
         for line in out.split(b"\0"):
             head, _, path = line.partition(b"\t")
             parts = head.decode().split()
             if len(parts) == 3 and parts[1] == "blob" and parts[0] in {"100644", "100755"}:
-                with contextlib.suppress(UnicodeDecodeError):  # a path that is no text is nothing we would edit
+                with contextlib.suppress(UnicodeDecodeError):  # a path that is no text is nothing that we would edit
                     entries.append(TreeEntry(parts[0], parts[2], path.decode()))
         return entries
 
-    async def blobs(self, oids: Sequence[str], *, max_bytes: int) -> dict[str, bytes]:
-        """Contents by id, fetched in one go where missing; larger ones than `max_bytes` are left out."""
+    async def blobs(
+        self, commit: str, oids: Collection[str], *, max_bytes: int, having: Collection[bytes] = ()
+    ) -> tuple[dict[str, bytes], frozenset[str]]:
+        """Contents by id of blobs of a commit, and the ids of those larger than `max_bytes`, which are not read.
+
+        `having`: keep only contents with one of these texts in them, so that a large repository is never in memory as a whole.
+        """
+        wanted = list(dict.fromkeys(oids))
+        await self._complete(commit, wanted)
+        sizes = await self._sizes(wanted)
+        small = [oid for oid in wanted if sizes[oid] <= max_bytes]
+        found: dict[str, bytes] = {}
+        for at in range(0, len(small), CHUNK):
+            out = await self._git.run("cat-file", "--batch", stdin=_lines(small[at : at + CHUNK]))
+            begin = 0
+            for oid in small[at : at + CHUNK]:
+                begin = out.index(b"\n", begin) + 1
+                content = out[begin : begin + sizes[oid]]
+                begin += sizes[oid] + 1
+                if not having or any(text in content for text in having):
+                    found[oid] = content
+        return found, frozenset(wanted) - frozenset(small)
+
+    async def _complete(self, commit: str, oids: Sequence[str]) -> None:
+        """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
+        if not oids:
+            return
+        out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", commit, "--")
+        missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
+        if wanted := [oid for oid in oids if oid in missing]:
+            await self._git.run(
+                "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", "origin", stdin=_lines(wanted), network=True
+            )
+
+    async def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
         if not oids:
             return {}
-        asked = "".join(f"{oid}\n" for oid in dict.fromkeys(oids)).encode()
-        # One fetch for all that are missing: cat-file alone would ask the server once for each.
-        with contextlib.suppress(GitFailed):
-            await self._git("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", "origin", stdin=asked)
-        out = await self._git("cat-file", "--batch", stdin=asked)
-        found: dict[str, bytes] = {}
-        at = 0
-        while at < len(out):
-            end = out.index(b"\n", at)
-            head = out[at:end].decode().split()
-            if len(head) < 3:
-                raise GitFailed(Failure("Local", Reaction.BACK_OFF, f"object {head[0]} cannot be read"))
-            size = int(head[2])
-            if size <= max_bytes:
-                found[head[0]] = out[end + 1 : end + 1 + size]
-            at = end + 1 + size + 1
-        return found
+        out = await self._git.run("cat-file", "--batch-check", stdin=_lines(oids), network=True)
+        sizes = {}
+        for line in out.decode().splitlines():
+            parts = line.split()
+            if len(parts) != 3:
+                raise GitFailed(Failure("Local", Reaction.BACK_OFF, f"object {parts[0]} cannot be read"))
+            sizes[parts[0]] = int(parts[2])
+        return sizes
 
-    async def find_trailer(self, commit: str, key: str, value: str) -> str | None:
-        """The newest fetched commit whose message has this trailer line, or None."""
-        out = await self._git("log", "-z", "--format=%H%n%B", commit)
-        for message in out.decode(errors="replace").split("\0"):
-            oid, _, body = message.strip().partition("\n")
-            if f"{key}: {value}" in body.splitlines():
-                return oid
-        return None
-
-    async def commit(self, parent: str | None, edits: Mapping[str, bytes | None], *, message: str, author: Author) -> str | None:
-        """A commit on `parent` (None: an orphan) with these files replaced (None: removed); None when nothing changes."""
-        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
-            env = {"GIT_INDEX_FILE": f"{scratch}/index", **_identity(author)}
-            modes: dict[str, str] = {}
-            if parent:
-                await self._git("read-tree", parent, env=env)
-                modes = {entry.path: entry.mode for entry in await self.files(parent)}
-            lines = []
-            for path, content in edits.items():
+    async def commit(self, parent: str | None, drafts: Sequence[Draft], author: Author) -> list[str]:
+        """A chain of commits on `parent` (None: the first one is an orphan), in one process; their ids."""
+        stamp = f"{author.name} <{author.email}> {int(time.time())} +0000".encode()
+        stream = [b"feature done"]
+        for number, draft in enumerate(drafts, 1):
+            stream += [b"commit refs/canary/work", b"mark :%d" % number, b"author " + stamp, b"committer " + stamp, _data(draft.message.encode())]
+            if number > 1 or parent:
+                stream.append(f"from {parent if number == 1 else f':{number - 1}'}".encode())
+            elif number == 1:
+                stream.insert(1, b"reset refs/canary/work")  # what an earlier commit left there is no parent of an orphan
+            for path, content in draft.edits.items():
                 if content is None:
-                    lines.append(f"0 {'0' * 40}\t{path}")
-                    continue
-                oid = (await self._git("hash-object", "-w", "--stdin", stdin=content)).decode().strip()
-                lines.append(f"{modes.get(path, '100644')} {oid}\t{path}")
-            await self._git("update-index", "-z", "--add", "--index-info", env=env, stdin="".join(f"{line}\0" for line in lines).encode())
-            tree = (await self._git("write-tree", "--missing-ok", env=env)).decode().strip()
-            if parent and tree == (await self._git("rev-parse", f"{parent}^{{tree}}")).decode().strip():
-                return None
-            parents = ("-p", parent) if parent else ()
-            out = await self._git("commit-tree", tree, *parents, env=env, stdin=message.encode())
-            return out.decode().strip()
+                    stream.append(b"D " + _quoted(path))
+                else:
+                    stream += [f"M {draft.modes.get(path, '100644')} inline ".encode() + _quoted(path), _data(content)]
+        stream += [b"get-mark :%d" % number for number in range(1, len(drafts) + 1)]
+        out = await self._git.run("fast-import", "--quiet", "--force", "--done", stdin=b"\n".join([*stream, b"done", b""]))
+        return out.decode().split()
 
     async def push(self, branch: str, new: str, *, expected: str | None) -> None:
         """Move the branch from `expected` (None: it must not exist) to `new`. Raises GitFailed; Stale when somebody was faster."""
         lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
-        await self._git("push", "--porcelain", lease, "origin", f"{new}:refs/heads/{branch}", output_too=True)
+        await self._git.run("push", "--porcelain", "--no-verify", lease, "origin", f"{new}:refs/heads/{branch}", network=True)
+
+    async def tidy(self) -> None:
+        """Make the mirror anew when it has grown too much: nothing collects garbage here."""
+        out = await self._git.run("count-objects", "-v")
+        numbers = {key: int(value) for key, _, value in (line.partition(": ") for line in out.decode().splitlines()) if value.isdigit()}
+        size = numbers["size"] + numbers["size-pack"]
+        self._first_size = self._first_size or size
+        if size > 2 * self._first_size + SPARE_KIB:
+            await self.drop()
 
     async def drop(self) -> None:
         """Forget the mirror; the next fetch makes it anew. For local damage."""
-        await asyncio.to_thread(shutil.rmtree, self._folder / "mirror.git", ignore_errors=True)
+        self._first_size = 0
+        await asyncio.to_thread(shutil.rmtree, self._git.path, ignore_errors=True)
 
     async def _ensure(self) -> None:
-        if not (self._folder / "mirror.git" / "HEAD").exists():
-            (self._folder / "mirror.git").mkdir(parents=True, exist_ok=True, mode=0o700)
-            await self._git("init", "-q", "--bare", "--initial-branch=canary-none")
-        await self._git("config", "remote.origin.url", self._url)
-
-    async def _git(
-        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None, output_too: bool = False
-    ) -> bytes:
-        """Run git in the mirror; its output. Its whole process group dies with our patience or our task."""
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "--git-dir",
-            str(self._folder / "mirror.git"),
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=self._folder,
-            env=self._environment(env or {}),
-            start_new_session=True,
-            limit=MAX_OUTPUT,
-        )
-        try:
-            async with asyncio.timeout(TIME_LIMIT):
-                out, err = await process.communicate(stdin)
-        except TimeoutError:
-            raise GitFailed(Failure("Unreachable", Reaction.BACK_OFF, f"git {arguments[0]} timed out after {TIME_LIMIT:g} s")) from None
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # an ssh grandchild would keep the pipes open
-                await process.wait()
-        if process.returncode:
-            text = err.decode(errors="replace") + (out.decode(errors="replace") if output_too else "")
-            raise GitFailed(classify(text or f"git {arguments[0]} ended with {process.returncode}", secrets=self.auth.secrets))
-        return out
-
-    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        auth = dict(self.auth.env)
-        config = dict(_CONFIG)
-        if key := auth.pop("GIT_CONFIG_KEY_AUTH", ""):
-            config[key] = auth.pop("GIT_CONFIG_VALUE_AUTH")
-        pairs: dict[str, str] = {"GIT_CONFIG_COUNT": str(len(config))}
-        for number, (name, value) in enumerate(config.items()):
-            pairs |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-        passed = {name: os.environ[name] for name in ("PATH", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE") if name in os.environ}
-        return {
-            **passed,
-            "HOME": "/nonexistent",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
-            "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
-            "GIT_HTTP_LOW_SPEED_TIME": "30",
-            **pairs,
-            **auth,
-            **more,
-        }
+        if not await asyncio.to_thread((self._git.path / "HEAD").exists):
+            await asyncio.to_thread(self._git.path.mkdir, parents=True, exist_ok=True, mode=0o700)
+            await self._git.run("init", "-q", "--bare", "--template=", "--initial-branch=canary-none")
 
 
-def _identity(author: Author) -> dict[str, str]:
-    return {
-        f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", author.name), ("EMAIL", author.email))
-    }
+def _lines(oids: Sequence[str]) -> bytes:
+    return "".join(f"{oid}\n" for oid in oids).encode()
+
+
+def _data(content: bytes) -> bytes:
+    return b"data %d\n%b" % (len(content), content)
+
+
+def _quoted(path: str) -> bytes:
+    """A path as git quotes it in C style: every byte that is not plain as three octal digits."""
+    plain = b"".join(bytes([byte]) if 32 <= byte < 127 and byte not in b'"\\' else b"\\%03o" % byte for byte in path.encode())
+    return b'"' + plain + b'"'

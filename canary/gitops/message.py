@@ -1,49 +1,85 @@
 """Commit messages: a subject, why, and trailers that machines read.
 
-Text from the cluster is sanitised before it goes in: a newline in a reason would be a forged trailer.
+Text from the cluster is sanitised before it goes in: a newline in a reason would be a forged trailer, `[skip ci]` in it would switch the
+pipeline of a manifest off. The trailer `Canary-Effect` is how a commit of ours is found again after a crash; it names the effect, because
+record and revert of one run may go to one branch.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from canary.api.canaryrun import CanaryRun
+from canary.gitops.failures import plain
 
-RUN_TRAILER = "Canary-Run-Id"
+EFFECT_TRAILER = "Canary-Effect"
+_SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip|skip netlify|skip vercel)\]|\*\*\*NO_CI\*\*\*", re.IGNORECASE)
+
+_DEFAULT_WHY = {"succeeded": "All checks passed.", "failed": "The analysis failed."}
 
 
 def clean(text: str, *, limit: int = 200) -> str:
-    """One line without control characters."""
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text).strip()[:limit]
+    """One line without control characters and without words that would switch off a pipeline."""
+    return _SKIP.sub(lambda found: found[0].strip("[]*"), plain(text))[:limit].strip()
 
 
-def trailers(run: CanaryRun, cluster: str) -> str:
-    """The block at the end of every commit of ours."""
-    fields = {
-        RUN_TRAILER: run.metadata.name,
-        "Canary-Outcome": run.status.outcome,
-        "Canary-Object": f"{run.metadata.namespace}/{run.spec.canary_ref.name}",
-        "Canary-Cluster": cluster,
-    }
-    return "\n".join(f"{key}: {clean(value)}" for key, value in fields.items())
+def record_effect(path: str) -> str:
+    """Names the writing of one record."""
+    return f"record {path}"
 
 
-def record_message(run: CanaryRun, cluster: str) -> str:
-    """For the outcomes branch, which no pipeline needs to build."""
-    subject = f"record({run.metadata.namespace}/{run.spec.canary_ref.name}): {run.status.outcome} on {cluster} [skip ci]"
-    return f"{clean(subject)}\n\n{clean(run.status.reason) or 'All checks passed.'}\n\n{trailers(run, cluster)}\n"
+def revert_effect(run: CanaryRun) -> str:
+    """Names the revert of one run."""
+    return f"revert {run.metadata.name}"
 
 
-def revert_message(run: CanaryRun, cluster: str, changes: list[tuple[str, str]]) -> str:
+def record_message(runs: Sequence[CanaryRun], cluster: str, *, paths: Sequence[str]) -> str:
+    """For the outcomes branch, which no pipeline needs to build. `paths`: where the records of these runs are."""
+    what = f"record({_object(runs[0])}): {runs[0].status.outcome}" if len(runs) == 1 else f"record: outcomes of {len(runs)} runs"
+    lines = [_why(run) for run in runs] if len(runs) == 1 else [f"- {_object(run)} {run.status.outcome}: {_why(run)}" for run in runs]
+    block = [line for run, path in zip(runs, paths, strict=True) for line in _trailers(run, cluster, effect=record_effect(path))]
+    return _message(f"{clean(what, limit=150)} on {clean(cluster, limit=40)} [skip ci]", lines, block)
+
+
+def revert_message(run: CanaryRun, cluster: str, changes: Sequence[tuple[str, str]]) -> str:
     """For the branch that the cluster is delivered from; `changes` are (from, to) images."""
     tags = ", ".join(f"{_short(old)} -> {_short(new)}" for old, new in changes)
-    subject = f"canary({run.metadata.namespace}/{run.spec.canary_ref.name}): revert {tags}, analysis failed on {cluster}"
-    lines = [f"- {clean(old)} back to {clean(new)}" for old, new in changes]
-    why = clean(run.status.reason) or "The analysis failed."
-    return f"{clean(subject)}\n\n{why}\n\n" + "\n".join(lines) + f"\n\n{trailers(run, cluster)}\n"
+    subject = clean(f"canary({_object(run)}): revert {tags}, analysis failed on {cluster}")
+    lines = [_why(run), "", *(f"- {clean(old)} back to {clean(new)}" for old, new in changes)]
+    return _message(subject, lines, _trailers(run, cluster, effect=revert_effect(run)))
+
+
+def subject(message: str) -> str:
+    """The first line."""
+    return message.partition("\n")[0]
+
+
+def _message(head: str, lines: Sequence[str], block: Sequence[str]) -> str:
+    """The trailers come last, after an empty line: only there does git look for them."""
+    return "\n".join([head, "", *lines, "", *dict.fromkeys(block), ""])
+
+
+def _trailers(run: CanaryRun, cluster: str, *, effect: str) -> list[str]:
+    fields = {
+        "Canary-Run-Id": run.metadata.name,
+        "Canary-Outcome": run.status.outcome,
+        "Canary-Object": _object(run),
+        "Canary-Cluster": cluster,
+        EFFECT_TRAILER: effect,
+    }
+    return [f"{key}: {clean(value, limit=1000)}" for key, value in fields.items()]
+
+
+def _object(run: CanaryRun) -> str:
+    return f"{run.metadata.namespace}/{run.spec.canary_ref.name}"
+
+
+def _why(run: CanaryRun) -> str:
+    return clean(run.status.reason) or _DEFAULT_WHY.get(run.status.outcome, "The run was canceled.")
 
 
 def _short(image: str) -> str:
-    """The tag or digest of an image, else all of it."""
+    """The tag or digest of an image, else all of it; a port is no tag."""
     name = image.rpartition("/")[2]
     return name.partition("@")[2][:19] or name.partition(":")[2] or name

@@ -6,18 +6,33 @@ It goes to a branch of its own: a commit on the branch that a cluster is deliver
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import Any
 
 from canary import __version__
-from canary.api.canaryrun import CanaryRun, ReleaseInfo
+from canary.api.canaryrun import CanaryRun, CheckEvidence, ReleaseInfo
+from canary.gitops.failures import plain, scrub
+from canary.gitops.message import clean
 
 SCHEMA = 1
 MAX_BYTES = 32 * 1024
+MAX_REASON = 2000
+POINTER = "promoted.json"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def folder_of(run: CanaryRun, cluster: str) -> str:
-    """Where the records of this canary are."""
+    """Where the records of this canary are. ValueError when its name is none, so that no path is built from it."""
+    for name in (run.metadata.namespace, run.spec.canary_ref.name, run.metadata.name):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{plain(name)[:80]!r} is not a name of an object")
     return f"{cluster}/{run.metadata.namespace}/{run.spec.canary_ref.name}"
+
+
+def path_of(run: CanaryRun, cluster: str) -> str:
+    """The file of this record. ValueError as `folder_of`."""
+    return f"{folder_of(run, cluster)}/{run.metadata.name}.json"
 
 
 def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
@@ -31,7 +46,7 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "name": spec.canary_ref.name,
         "target": {"kind": spec.target.kind, "name": spec.target.name},
         "outcome": status.outcome,
-        "reason": status.reason,
+        "reason": clean(status.reason, limit=MAX_REASON),
         "startedAt": _time(spec.started_at),
         "finishedAt": _time(status.finished_at),
         "strategy": spec.strategy,
@@ -39,15 +54,21 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "failedChecks": status.failed_checks,
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
-        "checks": [check.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"query"}) for check in status.checks],
+        "checks": [_check(check) for check in status.checks],
         "controller": __version__,
     }
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """Sorted and indented, so that a person can read a diff of it; evidence is cut before the limit is passed."""
-    while len(text := json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False).encode() + b"\n") > MAX_BYTES and data.get("checks"):
-        data = {**data, "checks": data["checks"][:-1], "truncated": True}
+    """Sorted and indented, so that a person can read a diff of it. What is too large loses queries, then checks, then images."""
+    text = _json(data)
+    if len(text) > MAX_BYTES and data.get("checks"):
+        data = {**data, "truncated": True, "checks": [{key: check[key] for key in check.keys() - {"query"}} for check in data["checks"]]}
+    while len(text := _json(data)) > MAX_BYTES and data.get("checks"):
+        data = {**data, "checks": data["checks"][: len(data["checks"]) // 2]}
+    if len(text) > MAX_BYTES:
+        kept = {key: value for key, value in data.items() if key not in {"release", "previous", "target"}}
+        text = _json({**kept, "truncated": True})
     return text
 
 
@@ -57,9 +78,29 @@ def promoted(run: CanaryRun, cluster: str) -> dict[str, Any]:
     return {key: full[key] for key in ("schema", "runId", "cluster", "namespace", "name", "finishedAt", "release")}
 
 
+def decode(content: bytes) -> dict[str, Any]:
+    """A record or a pointer; empty when it is neither."""
+    try:
+        data = json.loads(content)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False).encode(errors="replace") + b"\n"
+
+
+def _check(check: CheckEvidence) -> dict[str, Any]:
+    """One check, with its query: a verdict that cannot be asked again explains nothing."""
+    data = check.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return data | ({"query": scrub(check.query)} if check.query else {})
+
+
 def _release(info: ReleaseInfo) -> dict[str, Any]:
     return {"images": dict(info.images), "templateHash": info.template_hash, "configHash": info.config_hash}
 
 
-def _time(value: Any) -> str | None:
-    return value.isoformat().replace("+00:00", "Z") if value else None
+def _time(value: datetime | None) -> str | None:
+    """In UTC and always with milliseconds, so that times compare as texts."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if value else None

@@ -1,4 +1,4 @@
-"""Taking a failed image back in plain manifests: where it is named, and what may be changed.
+"""Taking a failed image back: what may be changed, and what must be left alone.
 
 A semantic three-way: the branch's value is compared with the failed one and with the one before. Equal to the failed one: replace. Equal to the one
 before: somebody has reverted already. Anything else: somebody has moved on, and we leave it. No place, or several, is never a guess.
@@ -7,14 +7,15 @@ before: somebody has reverted already. Anything else: somebody has moved on, and
 from __future__ import annotations
 
 import enum
-import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from canary.gitops import splice
-from canary.gitops.splice import Leaf, Path, Unsafe
+from canary.gitops.sites import Search, Site, Workload, repository, search
+from canary.gitops.splice import Unsafe
 
-CONTAINERS = ("containers", "initContainers")
+SHOWN = 5
+"""Places and obstacles named in an explanation."""
 
 
 class Verdict(enum.StrEnum):
@@ -23,19 +24,15 @@ class Verdict(enum.StrEnum):
     EDIT = "Edit"
     ALREADY_REVERTED = "AlreadyReverted"
     SUPERSEDED = "Superseded"
+    SAME_IMAGES = "SameImages"
     AMBIGUOUS = "Ambiguous"
     NO_SITE = "NoSite"
+    UNSAFE = "UnsafeEdit"
 
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What was released: kind, namespace, name, and the images by container that failed and that ran before."""
-
-    kind: str
-    namespace: str
-    name: str
-    failed: Mapping[str, str]
-    previous: Mapping[str, str]
+    @property
+    def final(self) -> bool:
+        """Whether nothing that a person does to sink or repository could make this an edit that is wanted."""
+        return self in {Verdict.ALREADY_REVERTED, Verdict.SUPERSEDED, Verdict.SAME_IMAGES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,104 +45,58 @@ class Plan:
     changes: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """One document that declares the workload, and the image leaf of each of its containers."""
-
-    path: str
-    document: int
-    images: Mapping[str, Leaf]
-
-
-def candidates(paths: Sequence[str], *, allowed: Sequence[str]) -> list[str]:
-    """The YAML files that may be edited; `**` in a pattern crosses folders."""
-    return [
-        path
-        for path in paths
-        if path.endswith((".yaml", ".yml")) and (not allowed or any(_matches(path, pattern) for pattern in allowed))
-    ]
-
-
-def plan(files: Mapping[str, bytes], workload: Workload, *, max_files: int) -> Plan:
-    """What to write for this failed workload. Pure; never raises for what a file holds."""
-    wanted = {name: (image, workload.previous[name]) for name, image in workload.failed.items() if workload.previous.get(name, image) != image}
-    if not wanted:
-        return Plan(Verdict.NO_SITE, "the failed release has the images of the one before; only other fields of its template differ")
-    sites = [site for path, content in sorted(files.items()) for site in _sites(path, content, workload)]
-    if not sites:
-        return Plan(Verdict.NO_SITE, f"no plain manifest of {workload.kind} {workload.namespace}/{workload.name} was found")
-    if len(sites) > 1:
-        places = ", ".join(f"{site.path} (document {site.document + 1})" for site in sites[:5])
-        return Plan(Verdict.AMBIGUOUS, f"{workload.kind} {workload.name} is declared in several places: {places}")
-    return _plan_site(sites[0], files[sites[0].path], wanted) if max_files >= 1 else Plan(Verdict.AMBIGUOUS, "limits.maxFiles allows no edit")
+def plan(files: Mapping[str, bytes], workload: Workload, *, unread: tuple[str, ...] = ()) -> Plan:
+    """What to write for this failed workload. Pure; never raises for what a file holds. `unread`: files that were too large to read."""
+    if not workload.wanted:
+        known = "has the images of the one before; only other fields of its template differ" if workload.previous else "has no one before it"
+        return Plan(Verdict.SAME_IMAGES, f"the failed release {known}")
+    found = search(files, workload)
+    named = f"{workload.kind} {workload.namespace}/{workload.name}"
+    if not found.sites:
+        obstacles = [*found.obstacles, *(f"{path} is larger than limits.maxBytes" for path in unread)]
+        more = f"; {'; '.join(obstacles[:SHOWN])}" if obstacles else ""
+        return Plan(Verdict.NO_SITE, f"no plain manifest of {named} names its images{more}")
+    verdicts = {site.path: _of_site(site, workload) for site in found.sites}
+    if len(found.sites) > 1 and Verdict.EDIT in verdicts.values():
+        places = ", ".join(str(site) for site in found.sites[:SHOWN])
+        return Plan(Verdict.AMBIGUOUS, f"{named} is declared in several places: {places}")
+    site = found.sites[0]
+    match verdicts[site.path]:
+        case Verdict.EDIT:
+            return _edit(site, files[site.path], workload)
+        case Verdict.ALREADY_REVERTED:
+            return Plan(Verdict.ALREADY_REVERTED, f"{site.path} already names the images of the release before")
+        case _:
+            return _elsewhere(site, found) or Plan(Verdict.SUPERSEDED, f"{site.path} names another image by now")
 
 
-def _plan_site(site: _Site, content: bytes, wanted: Mapping[str, tuple[str, str]]) -> Plan:
-    states = {name: _state(site.images.get(name), *images) for name, images in wanted.items()}
-    if all(state is Verdict.ALREADY_REVERTED for state in states.values()):
-        return Plan(Verdict.ALREADY_REVERTED, f"{site.path} already names the images of the release before")
-    if any(state is Verdict.SUPERSEDED for state in states.values()):
-        return Plan(Verdict.SUPERSEDED, f"{site.path} names another image by now")
-    changes = {name: images for name, images in wanted.items() if states[name] is Verdict.EDIT}
+def _of_site(site: Site, workload: Workload) -> Verdict:
+    """EDIT when a container has the failed image and none has a third one."""
+    states = []
+    for name, (failed, before) in workload.wanted.items():
+        leaf = site.images.get(name)
+        value = leaf.value if leaf else None
+        states.append({failed: Verdict.EDIT, before: Verdict.ALREADY_REVERTED}.get(value or "", Verdict.SUPERSEDED))
+    if Verdict.SUPERSEDED in states:
+        return Verdict.SUPERSEDED
+    return Verdict.EDIT if Verdict.EDIT in states else Verdict.ALREADY_REVERTED
+
+
+def _edit(site: Site, content: bytes, workload: Workload) -> Plan:
+    changes = {name: images for name, images in workload.wanted.items() if site.images[name].value == images[0]}
+    places = {(site.document, site.images[name].path): before for name, (_, before) in changes.items()}
     try:
-        text = splice.replace(
-            splice.decode(content), {(site.document, site.images[name].path): new for name, (_, new) in changes.items()}
-        )
+        text = splice.replace(splice.decode(content), places)
     except Unsafe as error:
-        return Plan(Verdict.AMBIGUOUS, f"{site.path} {error}")
+        return Plan(Verdict.UNSAFE, f"{site.path} {error}")
     return Plan(Verdict.EDIT, edits={site.path: text.encode()}, changes=tuple(dict.fromkeys(changes.values())))
 
 
-def _state(leaf: Leaf | None, failed: str, before: str) -> Verdict:
-    if leaf is None:
-        return Verdict.SUPERSEDED
-    return {failed: Verdict.EDIT, before: Verdict.ALREADY_REVERTED}.get(leaf.value, Verdict.SUPERSEDED)
-
-
-def _sites(path: str, content: bytes, workload: Workload) -> list[_Site]:
-    """Documents of this file that declare the workload. A file that cannot be read as YAML (a template) declares nothing."""
-    if workload.name.encode() not in content:
-        return []
-    try:
-        leaves = splice.leaves(splice.decode(content))
-    except Unsafe:
-        return []
-    documents: dict[int, dict[Path, Leaf]] = {}
-    for leaf in leaves:
-        documents.setdefault(leaf.document, {})[leaf.path] = leaf
-    if any(path[:1] == ("sops",) for document in documents.values() for path in document):
-        return []  # encrypted: its checksum covers every value
-    return [_Site(path, number, _images(document)) for number, document in documents.items() if _declares(document, workload)]
-
-
-def _declares(document: Mapping[Path, Leaf], workload: Workload) -> bool:
-    def value(*path: str) -> str | None:
-        leaf = document.get(path)
-        return leaf.value if leaf else None
-
-    namespace = value("metadata", "namespace")
-    return value("kind") == workload.kind and value("metadata", "name") == workload.name and namespace in {None, workload.namespace}
-
-
-def _images(document: Mapping[Path, Leaf]) -> dict[str, Leaf]:
-    images: dict[str, Leaf] = {}
-    for path, leaf in document.items():
-        if len(path) == 6 and path[:3] == ("spec", "template", "spec") and path[3] in CONTAINERS and path[5] == "image":
-            name = document.get((*path[:5], "name"))
-            if name:
-                images[name.value] = leaf
-    return images
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Shell patterns where `**` crosses folders and `*` does not."""
-    parts, wanted = path.split("/"), pattern.split("/")
-
-    def walk(i: int, j: int) -> bool:
-        if j == len(wanted):
-            return i == len(parts)
-        if wanted[j] == "**":
-            return any(walk(k, j + 1) for k in range(i, len(parts) + 1))
-        return i < len(parts) and fnmatch.fnmatchcase(parts[i], wanted[j]) and walk(i + 1, j + 1)
-
-    return walk(0, 0)
+def _elsewhere(site: Site, found: Search) -> Plan | None:
+    """The manifest names a place-holder that something else replaces: nobody has moved on, but the image is not there."""
+    for leaf in site.images.values():
+        if override := found.overrides.get(repository(leaf.value)):
+            return Plan(Verdict.NO_SITE, f"the image in {site.path} is replaced by `images` in {override}, which is not edited; revert it by hand")
+        if "${" in leaf.value:
+            return Plan(Verdict.NO_SITE, f"the image in {site.path} is a variable ({leaf.value[:80]}); revert it by hand")
+    return None

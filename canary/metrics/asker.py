@@ -30,18 +30,18 @@ class Asker:
         self._metrics_server = metrics_server
         self._providers: dict[str, MetricProvider] = {}
 
-    async def builtin(self, canary: Canary, metric: Metric, *, template: str, unit_ms: float, timeout: float) -> Sample:  # noqa: ASYNC109
+    async def builtin(self, canary: Canary, metric: Metric, *, template: str, unit_ms: float, timeout: float) -> Sample:
         """A built-in check; durations come back in milliseconds, whatever the mesh counts in."""
         sample = await self._ask(self._default(canary), template, canary, metric, timeout)
         if metric.name == "request-duration" and sample.value is not None:
             return replace(sample, value=sample.value * unit_ms)
         return sample
 
-    async def inline(self, canary: Canary, metric: Metric, *, timeout: float) -> Sample:  # noqa: ASYNC109
+    async def inline(self, canary: Canary, metric: Metric, *, timeout: float) -> Sample:
         """The deprecated inline `query`, against the same Prometheus."""
         return await self._ask(self._default(canary), metric.query, canary, metric, timeout)
 
-    async def template(self, canary: Canary, metric: Metric, cluster: Cluster, *, timeout: float) -> Sample:  # noqa: ASYNC109
+    async def template(self, canary: Canary, metric: Metric, cluster: Cluster, *, timeout: float) -> Sample:
         """A MetricTemplate. A missing template, Secret or provider is an erroneous sample with the reason."""
         try:
             template = self._find(canary, metric, cluster)
@@ -50,7 +50,7 @@ class Asker:
         except CanaryError as error:
             return Sample(error=f"{error.message}; {error.hint}" if error.hint else error.message)
 
-    async def probe(self, canary: Canary, cluster: Cluster, *, timeout: float) -> ProvidersResult:  # noqa: ASYNC109
+    async def probe(self, canary: Canary, cluster: Cluster, *, timeout: float) -> ProvidersResult:
         """Are the sources of this canary reachable? Asked once per source."""
         errors: list[str] = []
         sources: dict[str, Source] = {}

@@ -23,7 +23,9 @@ class TemplateError(ValueError):
     """The template does not parse, or asks for something that is not there; the text says what and where."""
 
 
-_ACTION = re.compile(r"\{\{(?P<left>-(?=\s))?(?P<body>(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|/\*.*?\*/|[^}]|\}(?!\}))*?)(?P<right>(?<=\s)-)?\}\}", re.DOTALL)
+_ACTION = re.compile(
+    r"\{\{(?P<left>-(?=\s))?(?P<body>(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|/\*.*?\*/|[^}]|\}(?!\}))*?)(?P<right>(?<=\s)-)?\}\}", re.DOTALL
+)
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:\\.|[^"\\])*")|(?P<raw>`[^`]*`)|(?P<number>[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
     |(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)|(?P<field>\.[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)|(?P<dot>\.)|(?P<punct>[()|]))""",

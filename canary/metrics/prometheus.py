@@ -32,7 +32,7 @@ class PrometheusProvider:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
         self._connections: dict[object, PrometheusConnect] = {}
 
-    async def query(self, source: Source, text: str, *, window_seconds: float, timeout: float) -> Sample:  # noqa: ARG002, ASYNC109
+    async def query(self, source: Source, text: str, *, window_seconds: float, timeout: float) -> Sample:  # noqa: ARG002
         """The value of a scalar, or of a vector's only element. See `picked` for everything else."""
         try:
             connection = self._connection(source)
@@ -43,7 +43,7 @@ class PrometheusProvider:
             return Sample(error=explain(error, source.address), query=text)
         return picked(result, text)
 
-    async def online(self, source: Source, *, timeout: float) -> str:  # noqa: ASYNC109
+    async def online(self, source: Source, *, timeout: float) -> str:
         """`vector(1)` must be 1, as upstream's probe."""
         sample = await self.query(source, "vector(1)", window_seconds=0, timeout=timeout)
         if sample.error:

@@ -39,8 +39,8 @@ class Target(Protocol):
         """
         ...
 
-    async def ensure_primary(self, cluster: Cluster, release: Release) -> None:
-        """Create the primary and its config copies if the primary does not exist."""
+    async def ensure_primary(self, cluster: Cluster, release: Release, *, revision: str = "") -> None:
+        """Create the primary and its config copies if the primary does not exist, from this revision only (else Conflict; empty: any)."""
         ...
 
     async def promote(self, cluster: Cluster, release: Release, *, revision: str, configs: Mapping[str, str] | None) -> None:

@@ -69,13 +69,19 @@ class DeploymentTarget:
             ports=discovered_ports(canary.spec.service, target["spec"]["template"]),
         )
 
-    async def ensure_primary(self, cluster: Cluster, release: Release) -> None:
-        """Create the primary and its config copies if the primary does not exist. Raises NotFound without a target."""
+    async def ensure_primary(self, cluster: Cluster, release: Release, *, revision: str = "") -> None:
+        """Create the primary and its config copies if the primary does not exist.
+
+        Raises NotFound without a target, Conflict when the target is no longer `revision` (empty: any will do).
+        """
         if cluster.get(DEPLOYMENTS, release.namespace, release.primary) is not None:
             return
         target = _required(cluster, release)
+        current = revision_of(target["spec"]["template"])
+        if revision and current != revision:
+            raise Conflict(f"deployment {release.target}.{release.namespace} is no longer the revision that the primary is to be made from")
         configs = await self._configs(cluster, release.namespace, target, release.options)
-        await self._create(cluster, release, target, revision=revision_of(target["spec"]["template"]), configs=configs)
+        await self._create(cluster, release, target, revision=current, configs=configs)
 
     async def promote(self, cluster: Cluster, release: Release, *, revision: str, configs: Mapping[str, str] | None) -> None:
         """Copy the target onto the primary, configs first. Raises Conflict when the target is no longer `revision` with `configs`."""

@@ -37,18 +37,20 @@ class Wanted:
     adopt: bool = True
 
 
-def wanted(cluster: Cluster, release: Release, *, apex: bool) -> Sequence[Wanted]:
+def wanted(cluster: Cluster, release: Release, *, apex: bool, to_target: bool = False) -> Sequence[Wanted]:
     """`<apex>-canary` and `<apex>-primary`, and with `apex` the Service that users call, which selects the primary.
 
+    `to_target`: the primary cannot serve, so what selects it selects the target's pods instead.
     Raises Rejected without `spec.service`, and when one of the Services is controlled by another Canary.
     """
     service = _service(release)
+    primary = release.label_value if to_target else release.primary_label_value
     services = [
         _wanted(cluster, release, release.apex_canary, value=release.label_value, custom=service.canary),
-        _wanted(cluster, release, release.apex_primary, value=release.primary_label_value, custom=service.primary),
+        _wanted(cluster, release, release.apex_primary, value=primary, custom=service.primary),
     ]
     if apex:
-        services.append(_wanted(cluster, release, release.apex, value=release.primary_label_value, custom=service.apex))
+        services.append(_wanted(cluster, release, release.apex, value=primary, custom=service.apex))
     return services
 
 

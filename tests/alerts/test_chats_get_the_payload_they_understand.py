@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from canary.alerts.base import Alert, Channel
-from canary.alerts.dispatch import Alerter
 from canary.alerts.discord import DiscordSender
+from canary.alerts.dispatch import Alerter
 from canary.alerts.gchat import GoogleChatSender
 from canary.alerts.msteams import TeamsSender
 from canary.alerts.rocket import RocketSender

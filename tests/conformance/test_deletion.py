@@ -8,6 +8,7 @@ from tests.conformance.driver import MERGE, WIDGETS_FILE, Driver, Object, config
 
 
 def owned(name: str, owner: Object, **more: Any) -> Object:
+    """A dependent. Owners are of a built-in kind, since the real collector learns of new kinds only every 30 seconds."""
     reference = {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -67,18 +68,18 @@ async def test_unknown_propagation_is_refused(api: Driver) -> None:
 
 
 async def test_dependents_go_with_their_owner(api: Driver) -> None:
-    owner = await api.create("widgets", widget("w"))
+    owner = await api.create("configmaps", config_map("owner"))
     await api.create("configmaps", owned("c", owner))
-    await api.delete("widgets", "w", {"propagationPolicy": "Background"})
+    await api.delete("configmaps", "owner", {"propagationPolicy": "Background"})
     await api.gone("configmaps", "c")
 
 
 async def test_dependent_with_another_living_owner_stays(api: Driver) -> None:
-    first, second = await api.create("widgets", widget("one")), await api.create("widgets", widget("two"))
+    first, second = await api.create("configmaps", config_map("one")), await api.create("configmaps", config_map("two"))
     obj = owned("c", first)
     obj["metadata"]["ownerReferences"] += owned("c", second)["metadata"]["ownerReferences"]
     await api.create("configmaps", obj)
-    await api.delete("widgets", "one")
+    await api.delete("configmaps", "one")
 
     async def released() -> bool:
         found = await api.get("configmaps", "c")
@@ -88,33 +89,33 @@ async def test_dependent_with_another_living_owner_stays(api: Driver) -> None:
 
 
 async def test_orphans_stay(api: Driver) -> None:
-    owner = await api.create("widgets", widget("w"))
+    owner = await api.create("configmaps", config_map("owner"))
     await api.create("configmaps", owned("c", owner))
-    await api.delete("widgets", "w", {"propagationPolicy": "Orphan"})
-    await api.gone("widgets", "w")
+    await api.delete("configmaps", "owner", {"propagationPolicy": "Orphan"})
+    await api.gone("configmaps", "owner")
     assert "ownerReferences" not in (await api.get("configmaps", "c"))["metadata"]
 
 
 async def test_foreground_deletes_dependents_first(api: Driver) -> None:
-    owner = await api.create("widgets", widget("w"))
+    owner = await api.create("configmaps", config_map("owner"))
     held = owned("c", owner, blockOwnerDeletion=True, controller=True)
     held["metadata"]["finalizers"] = ["a.test/hold"]
     await api.create("configmaps", held)
-    marked = await api.delete("widgets", "w", {"propagationPolicy": "Foreground"})
+    marked = await api.delete("configmaps", "owner", {"propagationPolicy": "Foreground"})
     assert marked["metadata"]["finalizers"] == ["foregroundDeletion"]
 
     async def dying() -> bool:
         return "deletionTimestamp" in (await api.get("configmaps", "c"))["metadata"]
 
     await api.eventually("the dependent dying", dying)
-    assert (await api.call("GET", api.path("widgets", "w"))).code == 200
+    assert (await api.call("GET", api.path("configmaps", "owner"))).code == 200
     await api.patch("configmaps", "c", {"metadata": {"finalizers": None}})
-    await api.gone("widgets", "w")
+    await api.gone("configmaps", "owner")
 
 
 async def test_object_of_a_dead_owner_is_collected(api: Driver) -> None:
-    owner = await api.create("widgets", widget("w"))
-    await api.delete("widgets", "w")
+    owner = await api.create("configmaps", config_map("owner"))
+    await api.delete("configmaps", "owner")
     await api.create("configmaps", owned("c", owner))
     await api.gone("configmaps", "c")
 

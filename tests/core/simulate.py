@@ -7,7 +7,7 @@ them stuck.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,7 +57,7 @@ DEFAULT_ANALYSIS: Mapping[str, Any] = {
 }
 
 
-class Crash(Exception):
+class CrashError(Exception):
     """The process dies."""
 
 
@@ -235,11 +235,11 @@ class World:
         for number, effect in enumerate(decision.effects):
             if number == crash_at:
                 self.half_done = True
-                raise Crash
+                raise CrashError
             self._check_and_apply(effect)
         if crash_at is not None and crash_at >= len(decision.effects):
             self.half_done = True
-            raise Crash
+            raise CrashError
         self.half_done = False
         self._book_review(decision)
         if decision.status != self.status:
@@ -296,6 +296,11 @@ class World:
                 self.runs.setdefault(run_id, "")
             case CloseRun(run_id=run_id, outcome=outcome):
                 self.runs[run_id] = outcome
+
+    def apply_all(self, effects: Iterable[Effect]) -> None:
+        """Apply effects in order, without the rest of a tick."""
+        for effect in effects:
+            self.apply(effect)
 
     def _ensure_primary(self, revision: str) -> None:
         if self.primary is not None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from canary.api.status import Phase
 from canary.core.errors import Conflict
 from canary.core.model import ALL_TO_PRIMARY, Effect, EnsureServices, Promote, Readiness, Routes, Sample
-from tests.core.simulate import Copy, Crash, World, replace_world, rev
+from tests.core.simulate import Copy, CrashError, World, replace_world, rev
 
 ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.INITIALIZED)
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -75,7 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
             return
         try:
             self.world.tick(crash_at=crash_at)
-        except (Crash, Conflict):
+        except (CrashError, Conflict):
             return
 
     @rule()

@@ -354,7 +354,7 @@ def test_a_rollback_hook_that_does_not_signal_changes_nothing() -> None:
     world.hook("wish", "rollback", answer=False)
     world.tick()
     assert world.status.canary_weight == 20
-    assert [(n.kind, n.warning, n.once) for n in world.notices][0] == ("RollbackNotSignaled", False, True)
+    assert next((n.kind, n.warning, n.once) for n in world.notices) == ("RollbackNotSignaled", False, True)
 
 
 def test_post_rollout_hooks_are_called_after_the_end_whatever_it_was_and_stop_at_the_first_failure() -> None:

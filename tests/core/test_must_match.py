@@ -10,7 +10,7 @@ import pytest
 from canary.api.status import Phase
 from canary.core.hashing import webhook_checksum
 from canary.core.model import EnsureRoutes, MetricAsk, Sample, ScaleTarget, SetRoutes
-from tests.core.simulate import Crash, World, replace_world, rev
+from tests.core.simulate import CrashError, World, replace_world, rev
 
 MATCH = [{"headers": {"x-canary": {"exact": "insider"}}}]
 
@@ -32,7 +32,7 @@ def test_2_1_all_state_is_recovered_from_the_cluster(schedule: dict[str, Any]) -
             try:
                 replace_world(world)  # nothing hidden in the rules: a copy of the API's contents is all there is
                 world.tick(crash_at=crash_at)
-            except Crash:
+            except CrashError:
                 pass
             world.settle()
             decision = world.tick()
@@ -91,7 +91,7 @@ def test_2_3_rollback_happens_on_the_tick_after_the_check_that_reached_the_thres
     failing = world.tick()
     assert (failing.status.phase, failing.status.failed_checks) == (Phase.PROGRESSING, 1)
     assert world.routes is not None
-    assert world.routes.canary == 10, "the check itself moves nothing"  # type: ignore[union-attr]
+    assert world.routes.canary == 10, "the check itself moves nothing"
     assert failing.wake_after == 0
     world.run()
     assert world.status.phase is Phase.FAILED
@@ -145,7 +145,7 @@ def test_2_7_after_failed_the_target_stays_at_zero_with_the_bad_spec() -> None:
     world = failed_world()
     world.run()
     assert world.status.phase is Phase.FAILED
-    assert world.target == replace(world.target, revision=rev("B"), replicas=0, ready=0)  # type: ignore[type-var]
+    assert world.target == replace(world.target, revision=rev("B"), replicas=0, ready=0)
 
 
 def test_2_7_applying_the_promoted_spec_again_is_no_release() -> None:
@@ -210,7 +210,7 @@ def test_live_weights_and_not_the_status_are_the_starting_point() -> None:
     world.run(until=Phase.PROGRESSING)
     world.tick()
     assert world.routes is not None
-    world.routes = replace(world.routes, primary=50, canary=50)  # type: ignore[type-var]
+    world.routes = replace(world.routes, primary=50, canary=50)
     world.now += 10
     world.tick()
     assert world.status.canary_weight == 50

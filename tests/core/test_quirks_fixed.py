@@ -458,8 +458,7 @@ def test_q12_the_guard_of_ensure_primary_is_the_revision_that_was_reviewed() -> 
     decision = world.decide()
     world.release("B")
     with pytest.raises(Conflict):
-        for effect in decision.effects:
-            world.apply(effect)
+        world.apply_all(decision.effects)
 
 
 # ------------------------------------------------------------------------------------------------ Q21 and others
@@ -486,8 +485,7 @@ def test_q21_the_copy_names_the_revision_that_was_analysed() -> None:
     decision = world.decide()
     world.release("C")
     with pytest.raises(Conflict):
-        for effect in decision.effects:
-            world.apply(effect)
+        world.apply_all(decision.effects)
     assert primary(world).revision == rev("A")
 
 

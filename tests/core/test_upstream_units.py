@@ -169,9 +169,7 @@ def test_u12_ab_testing_routes_at_once_and_promotes_at_n() -> None:
 
 
 @KINDS
-@pytest.mark.parametrize(
-    ("schedule", "mirrors"), [({"stepWeight": 10, "mirror": True}, True), ({"iterations": 1, "match": MATCH}, False)]
-)
+@pytest.mark.parametrize(("schedule", "mirrors"), [({"stepWeight": 10, "mirror": True}, True), ({"iterations": 1, "match": MATCH}, False)])
 def test_u14_the_same_for_daemon_sets(kind: str, schedule: dict[str, Any], mirrors: bool) -> None:
     world = World(analysis={"interval": "10s", "threshold": 2, **schedule}, kind=kind).bootstrap()
     world.release("B")

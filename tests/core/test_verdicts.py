@@ -22,9 +22,7 @@ def verdict(value: float, *, name: str = OWN, source: MetricSource = QUERY, **fi
     return judge(Metric.model_validate({"name": name, **fields}), source, Sample(value)).verdict
 
 
-@pytest.mark.parametrize(
-    ("value", "passes"), [(99.0, True), (100.0, True), (98.999, False), (math.inf, True), (-math.inf, False)]
-)
+@pytest.mark.parametrize(("value", "passes"), [(99.0, True), (100.0, True), (98.999, False), (math.inf, True), (-math.inf, False)])
 def test_the_threshold_of_the_success_rate_is_a_minimum(value: float, passes: bool) -> None:
     assert (verdict(value, name=RATE, source=BUILTIN, threshold=99.0) is Verdict.PASS) is passes
 
@@ -139,7 +137,17 @@ def test_the_text_names_value_and_bound_as_upstreams_events_do(
 
 @pytest.mark.parametrize(
     ("milliseconds", "text"),
-    [(0, "0s"), (0.25, "250µs"), (1, "1ms"), (500, "500ms"), (1000, "1s"), (1515, "1.515s"), (90_000, "1m30s"), (3_661_000, "1h1m1s"), (-5, "-5ms")],
+    [
+        (0, "0s"),
+        (0.25, "250µs"),
+        (1, "1ms"),
+        (500, "500ms"),
+        (1000, "1s"),
+        (1515, "1.515s"),
+        (90_000, "1m30s"),
+        (3_661_000, "1h1m1s"),
+        (-5, "-5ms"),
+    ],
 )
 def test_durations_read_as_in_go(milliseconds: float, text: str) -> None:
     assert go_duration(milliseconds) == text

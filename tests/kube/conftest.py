@@ -3,15 +3,13 @@ import contextlib
 
 import pytest
 from aiohttp import web
-from tests.kube.scripted import Scripted
 
 from canary.kube import auth
 from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient, Timeouts
 from canary.kube.reflector import Backoff
 from canary.sandbox import ApiServer
-
-
+from tests.kube.scripted import Scripted
 
 
 @pytest.fixture

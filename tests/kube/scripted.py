@@ -55,8 +55,6 @@ class Scripted:
 
     async def handle(self, request):
         text = await request.text()
-        self.seen.append(
-            Seen(request.method, request.path, dict(request.query), dict(request.headers), json.loads(text) if text else None)
-        )
+        self.seen.append(Seen(request.method, request.path, dict(request.query), dict(request.headers), json.loads(text) if text else None))
         handler = self.script.popleft() if len(self.script) > 1 else self.script[0]
         return await handler(request)

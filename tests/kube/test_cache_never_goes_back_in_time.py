@@ -199,7 +199,11 @@ class Server:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["theirs", "ours", "their delete", "our delete", "answer", "event", "relist", "stale list"]), st.sampled_from("ab"), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["theirs", "ours", "their delete", "our delete", "answer", "event", "relist", "stale list"]),
+        st.sampled_from("ab"),
+        st.integers(0, 3),
+    ),
     max_size=60,
 )
 

@@ -18,7 +18,17 @@ SVC = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "podinfo", "n
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(400, Rejected), (401, Forbidden), (403, Forbidden), (404, NotFound), (405, Rejected), (409, Conflict), (410, Gone), (422, Rejected), (429, Retryable)],
+    [
+        (400, Rejected),
+        (401, Forbidden),
+        (403, Forbidden),
+        (404, NotFound),
+        (405, Rejected),
+        (409, Conflict),
+        (410, Gone),
+        (422, Rejected),
+        (429, Retryable),
+    ],
 )
 async def test_each_status_has_its_error_and_keeps_the_servers_message(api, client, code, error):
     api.will(status(code, "the server's own words"))
@@ -141,7 +151,7 @@ async def test_a_server_that_does_not_answer_in_time_is_retryable(api, client_fo
 
     api.will(silent)
     client = client_for(api.url, timeouts=Timeouts(connect=1, total=0.1))
-    with pytest.raises(Retryable, match="no answer from .* in time"):
+    with pytest.raises(Retryable, match=r"no answer from .* in time"):
         await client.apply(SERVICES, SVC)
 
 

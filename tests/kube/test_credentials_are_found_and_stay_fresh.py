@@ -55,7 +55,14 @@ def plugin(folder, script):
     path = folder / "plugin"
     path.write_text(f"#!{sys.executable}\n{script}")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./plugin", "interactiveMode": "Never", "installHint": "get it at x"}}
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "./plugin",
+            "interactiveMode": "Never",
+            "installHint": "get it at x",
+        }
+    }
 
 
 PRINTS = """
@@ -79,7 +86,23 @@ def certificates(tmp_path_factory):
     for name in ("server", "ann", "bob"):
         openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         (folder / "ext").write_text("subjectAltName=IP:127.0.0.1,DNS:api.internal")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.crt", "-days", "2", "-extfile", "ext")
+        openssl(
+            "x509",
+            "-req",
+            "-in",
+            f"{name}.csr",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            f"{name}.crt",
+            "-days",
+            "2",
+            "-extfile",
+            "ext",
+        )
     return folder
 
 
@@ -285,7 +308,7 @@ async def test_many_who_wait_for_a_plugin_start_it_once_and_do_not_block_the_loo
     [
         ("import sys; sys.exit('log in first')", "log in first"),
         ("print('{')", "decode"),
-        ("print('{\"apiVersion\": \"client.authentication.k8s.io/v1\", \"kind\": \"ExecCredential\", \"status\": {}}')", "neither a token"),
+        ('print(\'{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {}}\')', "neither a token"),
     ],
 )
 def test_a_failing_plugin_is_an_error_with_its_own_words_and_not_an_anonymous_login(tmp_path, script, says):
@@ -297,7 +320,7 @@ def test_a_failing_plugin_is_an_error_with_its_own_words_and_not_an_anonymous_lo
 
 def test_a_plugin_that_is_not_installed_is_named(tmp_path):
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}}
-    with pytest.raises(Rejected, match="no-such-plugin.* not installed"):
+    with pytest.raises(Rejected, match=r"no-such-plugin.* not installed"):
         auth.load(kubeconfig=kubeconfig(tmp_path, user))
 
 
@@ -322,7 +345,7 @@ async def test_a_source_that_fails_is_tolerated_while_the_old_credentials_are_va
     clock.now = 1101.0
     assert await credentials.authorization() == "Bearer old"
     clock.now = 1000 + auth.SKEW + 100
-    with pytest.raises(Retryable, match="expired.*issuer down") as caught:
+    with pytest.raises(Retryable, match=r"expired.*issuer down") as caught:
         await credentials.authorization()
     assert caught.value.hint == "call them"
     with pytest.raises(Retryable, match="issuer down"):
@@ -398,12 +421,16 @@ async def test_inline_certificates_and_a_certificate_from_a_plugin_are_used(tmp_
         return base64.b64encode((certificates / name).read_bytes()).decode()
 
     trust = {"certificate-authority-data": data("ca.crt")}
-    inline = kubeconfig(tmp_path, {"client-certificate-data": data("ann.crt"), "client-key-data": data("ann.key")}, server=tls, cluster=trust)
+    inline = kubeconfig(
+        tmp_path, {"client-certificate-data": data("ann.crt"), "client-key-data": data("ann.key")}, server=tls, cluster=trust
+    )
     client = ApiClient(auth.load(kubeconfig=inline))
     assert await client.version() == "ann"
     await client.close()
     pair = {"clientCertificateData": (certificates / "bob.crt").read_text(), "clientKeyData": (certificates / "bob.key").read_text()}
-    script = f"import json; print(json.dumps({{'apiVersion': 'client.authentication.k8s.io/v1', 'kind': 'ExecCredential', 'status': {pair!r}}}))"
+    script = (
+        f"import json; print(json.dumps({{'apiVersion': 'client.authentication.k8s.io/v1', 'kind': 'ExecCredential', 'status': {pair!r}}}))"
+    )
     client = ApiClient(auth.load(kubeconfig=kubeconfig(tmp_path, plugin(tmp_path, script), server=tls, cluster=trust)))
     assert await client.version() == "bob"
     await client.close()

@@ -80,7 +80,16 @@ def test_exactness_begins_at_its_path():
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "same"),
-    [("1000m", "1", True), (1, "1", True), ("0.5", "500m", True), ("1024Mi", "1Gi", True), ("1e3", "1k", True), ("1", "2", False), ("x", "1", False), ("1Zi", "1", False)],
+    [
+        ("1000m", "1", True),
+        (1, "1", True),
+        ("0.5", "500m", True),
+        ("1024Mi", "1Gi", True),
+        ("1e3", "1k", True),
+        ("1", "2", False),
+        ("x", "1", False),
+        ("1Zi", "1", False),
+    ],
 )
 def test_quantities_are_compared_as_numbers_where_the_server_rewrites_them(ours, theirs, same):
     def spec(value):
@@ -108,7 +117,12 @@ def test_what_the_server_was_seen_to_add_is_not_drift_but_another_value_there_is
     learned.learn(HTTP_ROUTES, list(differences(wanted, answer)))
     assert differs(wanted, answer, learned=learned) == []
     two = want({"spec": {"rules": [{"backendRefs": [{"name": "y"}, {"name": "z"}]}]}}, exact=SPEC, resource=HTTP_ROUTES)
-    assert differs(two, live({"spec": {"rules": [{"backendRefs": [{"name": "y", "weight": 1}, {"name": "z", "weight": 1}]}]}}), learned=learned) == []
+    assert (
+        differs(
+            two, live({"spec": {"rules": [{"backendRefs": [{"name": "y", "weight": 1}, {"name": "z", "weight": 1}]}]}}), learned=learned
+        )
+        == []
+    )
     moved = live({"spec": {"rules": [{"backendRefs": [{"name": "x", "weight": 0}]}]}})
     assert differs(wanted, moved, learned=learned) == [("spec", "rules", 0, "backendRefs", 0, "weight")]
     assert differs(Wanted(SERVICES, wanted.body, SPEC), answer, learned=learned), "another kind has other defaults"

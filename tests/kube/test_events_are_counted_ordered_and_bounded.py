@@ -99,7 +99,14 @@ async def test_an_event_has_upstreams_source_and_reason_and_our_word_as_action(s
     recorder.record(CANARY, message="Halt", kind="CheckFailed", warning=True)
     await idle(recorder)
     first, second = server.events.values()
-    assert first["involvedObject"] == {"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "podinfo", "namespace": "shop", "uid": "u1", "resourceVersion": "7"}
+    assert first["involvedObject"] == {
+        "apiVersion": "flagger.app/v1beta1",
+        "kind": "Canary",
+        "name": "podinfo",
+        "namespace": "shop",
+        "uid": "u1",
+        "resourceVersion": "7",
+    }
     assert (first["reason"], first["action"], first["type"], first["count"]) == ("Synced", "WeightAdvanced", "Normal", 1)
     assert (first["source"], first["reportingComponent"]) == ({"component": "flagger"}, "flagger")
     assert first["firstTimestamp"] == first["lastTimestamp"] == "2027-01-15T08:00:00Z"

@@ -9,7 +9,14 @@ from canary.kube.resource import CONFIG_MAPS, DEPLOYMENTS, SECRETS, SERVICES
 from canary.routers.base import Wanted
 from tests.kube.conftest import eventually
 
-OWNER = {"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": "podinfo", "uid": "canary-uid", "controller": True, "blockOwnerDeletion": True}
+OWNER = {
+    "apiVersion": "flagger.app/v1beta1",
+    "kind": "Canary",
+    "name": "podinfo",
+    "uid": "canary-uid",
+    "controller": True,
+    "blockOwnerDeletion": True,
+}
 PORTS = (("spec", "ports"),)
 
 
@@ -64,7 +71,9 @@ async def test_an_absent_object_is_created_by_one_apply_and_the_second_call_send
 
 
 @pytest.mark.parametrize("exact", [(), PORTS, (("spec",),)], ids=["none", "ports", "spec"])
-async def test_a_new_process_sends_nothing_for_what_its_predecessor_made_or_learns_once_for_all(sandbox, cluster_for, cluster_, learned, exact):
+async def test_a_new_process_sends_nothing_for_what_its_predecessor_made_or_learns_once_for_all(
+    sandbox, cluster_for, cluster_, learned, exact
+):
     for name in ("a", "b", "c", "d"):
         body = service()
         body["metadata"] = {**body["metadata"], "name": name}
@@ -202,7 +211,11 @@ async def test_a_form_that_the_server_normalises_is_written_once_and_not_for_eve
     body = DEPLOYMENTS.head("shop", "podinfo")
     container = {"name": "c", "image": "i", "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}}, "ports": [{"containerPort": 80}]}
     labels = {"app": "a"}
-    body["spec"] = {"replicas": 0, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], "hostNetwork": False}}}
+    body["spec"] = {
+        "replicas": 0,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container], "hostNetwork": False}},
+    }
     for exact in ((), (("spec", "template"),), (("spec",),)):
         await ensure(cluster_, Wanted(DEPLOYMENTS, body, exact), learned=learned)
         before = writes(cluster_)

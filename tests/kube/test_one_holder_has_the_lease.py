@@ -122,7 +122,12 @@ async def test_a_deleted_lease_is_made_anew_and_a_missing_namespace_is_an_error(
 
 
 async def test_flaggers_lease_is_respected_for_its_own_duration(sandbox, lock_for):
-    theirs = {"holderIdentity": "flagger-7d9_0a1b", "leaseDurationSeconds": 60, "leaseTransitions": 3, "renewTime": "2026-11-20T10:00:00.000000Z"}
+    theirs = {
+        "holderIdentity": "flagger-7d9_0a1b",
+        "leaseDurationSeconds": 60,
+        "leaseTransitions": 3,
+        "renewTime": "2026-11-20T10:00:00.000000Z",
+    }
     sandbox.cluster.create("coordination.k8s.io/v1", "Lease", {"metadata": {"name": "leader"}, "spec": theirs}, namespace="shop")
     now = 0.0
     lock = lock_for("a", timer=lambda: now)

@@ -31,7 +31,11 @@ async def late(sandbox, watched):
 @pytest.fixture
 def told(watched):
     heard = []
-    watched.on_change(lambda resource, kind, body, old: heard.append((kind, body["metadata"]["resourceVersion"], old and old["metadata"]["resourceVersion"])))
+    watched.on_change(
+        lambda resource, kind, body, old: heard.append(
+            (kind, body["metadata"]["resourceVersion"], old and old["metadata"]["resourceVersion"])
+        )
+    )
     return heard
 
 

@@ -53,6 +53,17 @@ async def made(target: DeploymentTarget, fake: FakeCluster) -> FakeCluster:
 # ---------------------------------------------------------------------------------------------------- created
 
 
+async def test_a_primary_is_not_made_from_another_revision_than_the_one_decided_on(target: DeploymentTarget, fake: FakeCluster):
+    add_configs(fake)
+    fake.add(DEPLOYMENTS, deployment())
+    with pytest.raises(Conflict, match="no longer the revision"):
+        await target.ensure_primary(fake, release(), revision="v2:other")
+    assert not fake.requests
+    seen = await target.observe(fake, canary(), release().options, now=0)
+    await target.ensure_primary(fake, release(), revision=seen.target.revision)
+    assert primary(fake)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -79,6 +79,13 @@ def test_the_apex_comes_last_and_only_when_asked_for(fake: FakeCluster):
     assert [one.body["metadata"]["name"] for one in services.wanted(fake, release(), apex=False)] == list(NAMES[:2])
 
 
+def test_when_the_primary_cannot_serve_its_services_select_the_target(fake: FakeCluster):
+    selectors = {
+        one.body["metadata"]["name"]: one.body["spec"]["selector"] for one in services.wanted(fake, release(), apex=True, to_target=True)
+    }
+    assert selectors == dict.fromkeys(NAMES, {"app": "podinfo"})
+
+
 async def test_what_is_as_wanted_costs_nothing(fake: FakeCluster):
     of = service({"portDiscovery": True, "trafficDistribution": "PreferClose", "headless": True})
     await settle(fake, of)

@@ -2,6 +2,11 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Flagger's values name this template in their affinity. */}}
+{{- define "flagger.name" -}}
+{{- include "canary.name" . -}}
+{{- end -}}
+
 {{- define "canary.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
@@ -38,7 +43,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* "cluster", or the one namespace that the operator has rights in. */}}
 {{- define "canary.scope" -}}
-{{- if or (eq .Values.rbac.scope "cluster") (and (not .Values.rbac.scope) (not .Values.namespace)) -}}
+{{- $scope := default (empty .Values.namespace | ternary "cluster" "namespaces") .Values.rbac.scope -}}
+{{- if eq $scope "cluster" -}}
 cluster
 {{- else -}}
 {{ .Values.namespace }}
@@ -56,12 +62,15 @@ cluster
 {{- if and (gt $replicas 1) (not .Values.leaderElection.enabled) -}}
 {{- fail (printf "leaderElection.replicaCount is %d without leaderElection.enabled: all replicas would act at once; enable it" $replicas) -}}
 {{- end -}}
-{{- if and (eq .Values.rbac.scope "namespaces") (not .Values.namespace) -}}
+{{- if and (eq (default "" .Values.rbac.scope) "namespaces") (not .Values.namespace) -}}
 {{- fail "rbac.scope is namespaces, but the operator watches all of them: set namespace to the one that it shall watch" -}}
 {{- end -}}
-{{- $mesh := (splitList ":" .Values.meshProvider) | first -}}
+{{- $mesh := (splitList ":" (default "" .Values.meshProvider)) | first -}}
 {{- if and .Values.rbac.create (has $mesh (list "contour" "gatewayapi" "istio")) (not (has $mesh .Values.rbac.meshes)) -}}
 {{- fail (printf "meshProvider is %s, but rbac.meshes does not list %s: add it" .Values.meshProvider $mesh) -}}
+{{- end -}}
+{{- if or (hasSuffix "fluxcd/flagger" .Values.image.repository) (hasSuffix "weaveworks/flagger" .Values.image.repository) -}}
+{{- fail (printf "image.repository %s is Flagger's own image: leave image.repository and image.tag out of your values" .Values.image.repository) -}}
 {{- end -}}
 {{- if .Values.prometheus.install -}}
 {{- fail "prometheus.install is not supported: install Prometheus with its own chart and set metricsServer" -}}

@@ -1,3 +1,12 @@
+{{/* Labels of a value, on top of which ours win. Numbers and booleans are taken as Flagger's chart takes them: as text. */}}
+{{- define "canary.labelsOver" -}}
+{{- $labels := dict }}
+{{- range $key, $value := .given }}
+{{- $_ := set $labels $key (toString $value) }}
+{{- end }}
+{{- toYaml (merge (include "canary.labels" .root | fromYaml) $labels) }}
+{{- end -}}
+
 {{/* Flags of `canary run`, as Flagger spells them. */}}
 {{- define "canary.args" -}}
 - run
@@ -61,15 +70,4 @@
 {{- with concat .Values.env .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
-{{- end -}}
-
-{{/* The default spreads replicas over nodes; its empty selector stands for this release's own pods. */}}
-{{- define "canary.affinity" -}}
-{{- $affinity := deepCopy .Values.affinity }}
-{{- range dig "podAntiAffinity" "preferredDuringSchedulingIgnoredDuringExecution" list $affinity }}
-{{- if and (hasKey .podAffinityTerm "labelSelector") (not .podAffinityTerm.labelSelector) }}
-{{- $_ := set .podAffinityTerm "labelSelector" (dict "matchLabels" (include "canary.selector" $ | fromYaml)) }}
-{{- end }}
-{{- end }}
-{{- toYaml $affinity }}
 {{- end -}}
