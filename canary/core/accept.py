@@ -41,7 +41,7 @@ def primary_at_rest(t: Turn) -> End | None:
         return None
     primary = t.primary
     if primary.readiness is not Readiness.STUCK:
-        t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
+        t.wait_for(f"primary {t.voice.primary}", primary.message)
         return t.interval
     if is_repairing(t):
         return None

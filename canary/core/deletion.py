@@ -33,6 +33,9 @@ def terminating(t: Turn) -> End | None:
         t.do(SetFinalizer(present=False))
         return _leaving(t)
     if t.phase is not Phase.TERMINATING:
+        # the first tick only asks for pods; whether none are wanted shows in what the target looks like after it
+        if isinstance(t.snapshot.target, Workload):
+            _revive(t)
         close(t, outcome=CANCELED, reason="the canary was deleted")
         t.update(phase=Phase.TERMINATING)
         t.say(t.voice.terminating())
@@ -55,16 +58,23 @@ def _revert(t: Turn) -> End:
             return t.interval
         # the application went first: nothing to give anything back to, and the finalizer must not hang (Q45)
         return _gone(t)
-    if t.snapshot.has_scaler:
-        t.do(PauseScaler(paused=False))
-    t.do(Revert("target"))
+    _revive(t)
     if not _took_over(t, target):
         message = target.message or "waiting for its pods"
         stuck = target.readiness is Readiness.STUCK
-        t.say(t.voice.target_stuck_on_deletion(message) if stuck else t.voice.not_ready(f"canary {t.voice.target}", message))
+        if stuck:
+            t.say(t.voice.target_stuck_on_deletion(message))
+        else:
+            t.wait_for(f"canary {t.voice.target}", message)
         return t.interval
     t.do(Revert("services"), Revert("routes"))
     return _gone(t)
+
+
+def _revive(t: Turn) -> None:
+    if t.snapshot.has_scaler:
+        t.do(PauseScaler(paused=False))
+    t.do(Revert("target"))
 
 
 def _took_over(t: Turn, target: Workload) -> bool:

@@ -82,7 +82,7 @@ def _primary_not_there(t: Turn) -> End | None:
     if primary.readiness is Readiness.STUCK:
         t.say(t.voice.primary_stuck_at_birth(primary.message))
     else:
-        t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
+        t.wait_for(f"primary {t.voice.primary}", primary.message)
     return t.interval
 
 

@@ -37,8 +37,8 @@ Rule = Callable[[Turn], End | None]
 
 RECONCILE_REQUEST = "reconcile.fluxcd.io/requestedAt"
 """Annotation of `flux reconcile`; answered in `status.lastHandledReconcileAt`."""
-_USERS_FAULT = frozenset({"NotFound", "Forbidden", "Rejected"})
-"""Reasons of an Unknown that no retry can mend: the canary is stalled until one of its user's objects changes."""
+_PASSING = frozenset({"Unavailable", "Conflict", "Timeout", "Unreachable"})
+"""Reasons of an Unknown that may pass by themselves; any other stalls the canary until one of its user's objects changes."""
 
 
 def needs(snapshot: Snapshot, world: World) -> tuple[Ask, ...]:
@@ -99,7 +99,7 @@ def _observed(t: Turn) -> End | None:
     for what, seen in (("target", snapshot.target), ("primary", snapshot.primary), ("configs", snapshot.configs)):
         if isinstance(seen, Unknown):
             t.say(t.voice.unobservable(what, seen.message))
-            if seen.reason in _USERS_FAULT:
+            if seen.reason not in _PASSING:
                 t.stall = seen
             if t.phase is Phase.NONE:
                 t.update(phase=Phase.INITIALIZING)
@@ -182,4 +182,4 @@ def _serving(t: Turn) -> bool | None:
     copy_in_charge = t.snapshot.target if t.sole else t.snapshot.primary
     if isinstance(copy_in_charge, Unknown):
         return None
-    return t.target_serves if t.sole else t.primary_serves
+    return t.target_serves if t.sole else t.primary_able

@@ -22,7 +22,11 @@ from canary.api.status import CanaryStatus, Phase
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something that could not be observed. `reason` is CamelCase and stable; `message` is for people."""
+    """Something that could not be observed. `reason` is CamelCase and stable; `message` is for people.
+
+    The reasons NotFound, Forbidden and Rejected say that no retry can help until one of the user's objects changes: the
+    canary is then shown as stalled.
+    """
 
     reason: str
     message: str
@@ -45,8 +49,9 @@ class Workload:
 
     `revision` is our hash of the pod template ("v2:..." canonical JSON of the stored object, `flagger-id` and the like
     excluded). `replicas` is `spec.replicas`, `ready_replicas` the number of available pods. `images` maps container
-    name to image. `message` explains a readiness other than READY. `foreign_equal` is used for take-over only: the
-    target equals the primary after the known transforms are undone (reference 7.1).
+    name to image. `message` explains a readiness other than READY. `foreign_equal` is used on first contact only
+    (take-over, a primary that was found): the target equals the primary after the known transforms are undone (reference
+    7.1). Of kind Service only the readiness counts. A target that is parked has 0 replicas, a DaemonSet too.
     """
 
     name: str
@@ -87,7 +92,9 @@ class Snapshot:
 
     `primary` is None when it does not exist yet. `configs` maps `configmap/<n>` / `secret/<n>` to checksums of what the
     target mounts now; None when tracking is off or nothing is tracked. `routes` are the live weights read back from the
-    mesh's own object; None when that object does not exist yet. `provider` is resolved (spec, then flag).
+    mesh's own object; None when that object does not exist yet; Unknown while they cannot be believed (not accepted, or a
+    status that lags behind what was set: steps would start from a weight that is history). `provider` is resolved (spec,
+    then flag).
     `can_mirror` tells whether the router can copy traffic in the strategy at hand. `has_weights` is False for the
     `kubernetes` provider, which knows no weights.
     """

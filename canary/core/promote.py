@@ -66,7 +66,7 @@ def primary_in_promotion(t: Turn) -> End | None:
     if not t.primary_serves:
         # it lost its last pod (it may be re-created rather than rolled): its share goes where it is served
         lean_on_target(t)
-    t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
+    t.wait_for(f"primary {t.voice.primary}", primary.message)
     return t.interval
 
 
@@ -88,7 +88,7 @@ def target_in_promotion(t: Turn) -> End | None:
         return None
     if target.readiness is Readiness.READY:
         return None
-    t.say(t.voice.not_ready(f"canary {t.voice.target}", target.message))
+    t.wait_for(f"canary {t.voice.target}", target.message)
     return t.interval
 
 

@@ -24,7 +24,7 @@ def retreat(t: Turn) -> int:
 
     When neither serves, it is the primary's: what it holds was promoted once. Without a primary the target is all there is.
     """
-    if t.primary_ready or t.primary_serves:
+    if t.primary_able:
         weight = 0
     elif t.target_serves or t.primary is None:
         weight = TOTAL
@@ -112,7 +112,7 @@ def primary_in_run(t: Turn) -> End | None:
     if primary.readiness is Readiness.STUCK:
         t.say(t.voice.stuck(f"primary {t.voice.primary}", primary.message))
         return begin_rollback(t, reason=f"primary not ready: {primary.message}")
-    t.say(t.voice.not_ready(f"primary {t.voice.primary}", primary.message))
+    t.wait_for(f"primary {t.voice.primary}", primary.message)
     return t.interval
 
 
@@ -127,5 +127,5 @@ def target_in_run(t: Turn) -> End | None:
         wake_target(t)
     elif target.readiness is Readiness.READY and (t.target_serves or empty):
         return None
-    t.say(t.voice.not_ready(f"canary {t.voice.target}", target.message))
+    t.wait_for(f"canary {t.voice.target}", target.message)
     return signaled(t) or t.interval

@@ -70,7 +70,7 @@ def restart(t: Turn) -> End:
 
     Where the primary has no pod to take the traffic, the weights stay as they are.
     """
-    back = t.primary_ready or t.primary_serves
+    back = t.primary_able
     sole = t.sole and not back
     if back:
         t.move(0)

@@ -140,6 +140,11 @@ class Turn:
         return isinstance(primary, Workload) and workloads.primary_ready(primary, kind=self.kind, has_scaler=self.snapshot.has_scaler)
 
     @property
+    def primary_able(self) -> bool:
+        """Whether traffic may be sent to the primary: it has a pod that answers, or none because none is wanted."""
+        return self.primary_serves or self.primary_ready
+
+    @property
     def strategy(self) -> Strategy:
         """How this release exposes the new version."""
         return strategy_of(self.analysis, has_weights=self.snapshot.has_weights)
@@ -194,6 +199,15 @@ class Turn:
     def say(self, notice: Notice) -> None:
         """Append a notice."""
         self.notices.append(notice)
+
+    def wait_for(self, which: str, message: str) -> None:
+        """Say that a copy is not ready, once that has lasted an interval: a rollout that has just begun is no news.
+
+        Upstream looks once an interval, so it never sees the moment after its own scale-up; we are woken by it.
+        """
+        since = self.status.last_transition_time
+        if since is None or self.now - since.timestamp() >= self.analysis.interval_seconds:
+            self.say(self.voice.not_ready(which, message))
 
     def update(self, **changes: Any) -> None:
         """Change fields of the next status."""

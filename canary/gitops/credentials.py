@@ -35,6 +35,7 @@ def auth_from(url: str, data: Mapping[str, bytes], folder: Path) -> GitAuth:
 
 
 def _http(url: str, text: Mapping[str, str], env: dict[str, str]) -> GitAuth:
+    secrets: tuple[str, ...]
     if token := text.get("bearerToken"):
         header, secrets = f"Authorization: Bearer {token}", (token,)
     elif "username" in text and "password" in text:

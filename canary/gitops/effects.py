@@ -1,22 +1,25 @@
-"""The two effects of the first slice, as idempotent acts on a mirror: write the record, revert the image.
+"""What is written because of runs, as idempotent acts on a mirror: records, and reverts of images.
 
-Each looks before it acts (is the record there? is there a commit with this run's trailer?), so a crash after the push and before the note of it
-gives one commit, not two. The caller holds the mirror's lock.
+Each looks before it acts: is the record there? is there a commit that says it did this? So a crash after the push and before the note of it
+gives one commit, not two. Many runs are written with one push (records in one commit, reverts in a commit each), so that a bad configuration that
+fails five hundred releases at once costs ten pushes and not a thousand. The caller lets nobody else use the mirror meanwhile.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canary.api.canaryrun import CanaryRun, EffectState, RunPhase
+from canary.api.canaryrun import CanaryRun, EffectState
 from canary.api.gitsink import GitSink
-from canary.gitops import message, record, revert
+from canary.gitops import message, record, revert, shelf, sites
 from canary.gitops.failures import Failure, GitFailed, Reaction
-from canary.gitops.git import Author, Mirror, TreeEntry
+from canary.gitops.git import Author, Draft, Mirror, Tip
 
 TRIES = 8
-"""How often an effect is computed anew on a tip that moved, before it backs off."""
+"""How often a write is computed anew on a tip that moved, before it backs off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,96 +30,141 @@ class Done:
     ref: str = ""
     reason: str = ""
     text: str = ""
-    pushed_branch: str = ""
 
 
-async def write_record(mirror: Mirror, sink: GitSink, run: CanaryRun) -> Done:
-    """The record and, on success, the pointer to it. Raises GitFailed."""
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What the server accepted."""
+
+    branch: str
+    commit: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one act: an answer for each run, by its name, and the push, if there was one."""
+
+    done: Mapping[str, Done]
+    push: Push | None = None
+
+
+async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
+    """The records and, for successes, the pointers to the newest. Raises GitFailed."""
     branch, cluster = sink.spec.records.branch, sink.spec.cluster
-    folder = record.folder_of(run, cluster)
-    path = f"{folder}/{run.metadata.name}.json"
-    for _ in range(TRIES):
-        tip = await mirror.fetch(branch)
-        files = await mirror.files(tip) if tip else []
-        if tip and any(entry.path == path for entry in files):
-            found = await mirror.find_trailer(tip, message.RUN_TRAILER, run.metadata.name)
-            return Done(EffectState.DONE, found or tip)
-        edits: dict[str, bytes | None] = {path: record.encode(record.record(run, cluster))}
-        if run.status.phase is RunPhase.SUCCEEDED:
-            edits[f"{folder}/promoted.json"] = record.encode(record.promoted(run, cluster))
-        edits |= dict.fromkeys(await _too_old(mirror, files, folder, keep=sink.spec.records.keep - 1))
-        new = await mirror.commit(tip, edits, message=message.record_message(run, cluster), author=_author(sink))
-        assert new is not None  # the path is new, so the tree differs
-        if await _pushed(mirror, branch, new, tip):
-            return Done(EffectState.DONE, new, pushed_branch=branch)
-    raise GitFailed(Failure("Stale", Reaction.BACK_OFF, f"{branch} moved {TRIES} times while a record was written"))
+    done: dict[str, Done] = {}
+    paths: dict[str, str] = {}
+    for run in runs:
+        try:
+            paths[run.metadata.name] = record.path_of(run, cluster)
+        except ValueError as error:
+            done[run.metadata.name] = Done(EffectState.SKIPPED, reason="InvalidRun", text=str(error))
+    for attempt in range(TRIES):
+        tip = await mirror.fetch(branch, since=_oldest(runs))
+        shelves = await shelf.read(mirror, tip, {path.rpartition("/")[0] for path in paths.values()})
+        for name, path in paths.items():
+            commit = tip.effects.get(message.record_effect(path)) if tip else None
+            if tip and (commit or path in shelves.paths):
+                done.setdefault(name, Done(EffectState.DONE, commit or tip.oid))
+        todo = [run for run in runs if run.metadata.name not in done]
+        if not todo:
+            return Outcome(done)
+        edits = await shelf.edits(mirror, shelves, todo, cluster=cluster, keep=sink.spec.records.keep)
+        text = message.record_message(todo, cluster, paths=[paths[run.metadata.name] for run in todo])
+        commits = await _pushed(mirror, sink, branch, tip, [Draft(text, edits, {})])
+        if commits:
+            fresh = {run.metadata.name: Done(EffectState.DONE, commits[-1]) for run in todo}
+            return Outcome(done | fresh, Push(branch, commits[-1], message.subject(text)))
+        await _breathe(attempt)
+    raise _overtaken(branch)
 
 
-async def revert_image(mirror: Mirror, sink: GitSink, run: CanaryRun) -> Done:
-    """The image back in the plain manifest, in a commit of its own. Raises GitFailed."""
-    branch, limits = sink.spec.repository.branch, sink.spec.limits
-    for _ in range(TRIES):
-        tip = await mirror.fetch(branch)
+async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
+    """The images back in the plain manifests, each run in a commit of its own. Raises GitFailed."""
+    branch = sink.spec.repository.branch
+    for attempt in range(TRIES):
+        tip = await mirror.fetch(branch, since=_oldest(runs))
         if tip is None:
-            return Done(EffectState.BLOCKED, reason="NoBranch", text=f"the repository has no branch {branch}")
-        if found := await mirror.find_trailer(tip, message.RUN_TRAILER, run.metadata.name):
-            return Done(EffectState.DONE, found)
-        plan = await _plan(mirror, sink, run, tip)
-        if plan.verdict is not revert.Verdict.EDIT:
-            final = plan.verdict in {revert.Verdict.ALREADY_REVERTED, revert.Verdict.SUPERSEDED}
-            return Done(EffectState.SKIPPED if final else EffectState.BLOCKED, reason=plan.verdict, text=plan.explanation)
-        text = message.revert_message(run, sink.spec.cluster, list(plan.changes))
-        edits: dict[str, bytes | None] = dict(plan.edits)
-        new = await mirror.commit(tip, edits, message=text, author=_author(sink))
-        if new is None:
-            return Done(EffectState.SKIPPED, reason=revert.Verdict.ALREADY_REVERTED)
-        if await _pushed(mirror, branch, new, tip):
-            return Done(EffectState.DONE, new, pushed_branch=branch)
-    raise GitFailed(Failure("Stale", Reaction.BACK_OFF, f"{branch} moved {TRIES} times while a revert was written; limits {limits.max_files}"))
+            text = f"the repository has no branch {branch}"
+            return Outcome({run.metadata.name: Done(EffectState.BLOCKED, reason="NoBranch", text=text) for run in runs})
+        done = {}
+        for run in runs:
+            if commit := tip.effects.get(message.revert_effect(run)):
+                done[run.metadata.name] = Done(EffectState.DONE, commit)
+        todo = [run for run in runs if run.metadata.name not in done]
+        decided, drafts = await _plans(mirror, sink, tip, todo)
+        if not drafts:
+            return Outcome(done | decided)
+        commits = await _pushed(mirror, sink, branch, tip, list(drafts.values()))
+        if commits:
+            fresh = {name: Done(EffectState.DONE, commit) for name, commit in zip(drafts, commits, strict=True)}
+            last = list(drafts.values())[-1]
+            return Outcome(done | decided | fresh, Push(branch, commits[-1], message.subject(last.message)))
+        await _breathe(attempt)
+    raise _overtaken(branch)
 
 
-async def _plan(mirror: Mirror, sink: GitSink, run: CanaryRun, tip: str) -> revert.Plan:
+async def _plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRun]) -> tuple[dict[str, Done], dict[str, Draft]]:
+    """What to answer for runs that need no commit, and the commits of the others; each is planned on what the one before it leaves."""
+    if not runs:
+        return {}, {}
     limits = sink.spec.limits
-    files = {entry.path: entry for entry in await mirror.files(tip)}
-    wanted = revert.candidates(list(files), allowed=limits.allowed_paths)
-    blobs = await mirror.blobs([files[path].oid for path in wanted], max_bytes=limits.max_bytes)
-    contents = {path: blobs[files[path].oid] for path in wanted if files[path].oid in blobs}
-    workload = revert.Workload(
+    workloads = {run.metadata.name: _workload(run) for run in runs}
+    entries = {entry.path: entry for entry in await mirror.files(tip.oid)}
+    paths = sites.candidates(entries, allowed=limits.allowed_paths)
+    words = {word for workload in workloads.values() for word in workload.words}
+    blobs, large = await mirror.blobs(tip.oid, [entries[path].oid for path in paths], max_bytes=limits.max_bytes, having=words)
+    contents = {path: blobs[entries[path].oid] for path in paths if entries[path].oid in blobs}
+    unread = tuple(path for path in paths if entries[path].oid in large)
+    decided: dict[str, Done] = {}
+    drafts: dict[str, Draft] = {}
+    for run in runs:
+        name = run.metadata.name
+        plan = await asyncio.to_thread(revert.plan, contents, workloads[name], unread=unread)
+        if plan.verdict is not revert.Verdict.EDIT:
+            state = EffectState.SKIPPED if plan.verdict.final else EffectState.BLOCKED
+            decided[name] = Done(state, reason=plan.verdict, text=plan.explanation)
+            continue
+        contents |= plan.edits
+        modes = {path: entries[path].mode for path in plan.edits}
+        drafts[name] = Draft(message.revert_message(run, sink.spec.cluster, plan.changes), plan.edits, modes)
+    return decided, drafts
+
+
+def _workload(run: CanaryRun) -> sites.Workload:
+    return sites.Workload(
+        group=run.spec.target.api_version.rpartition("/")[0],
         kind=run.spec.target.kind,
         namespace=run.metadata.namespace,
         name=run.spec.target.name,
         failed=run.spec.release.images,
         previous=run.spec.previous.images if run.spec.previous else {},
     )
-    return revert.plan(contents, workload, max_files=limits.max_files)
 
 
-async def _pushed(mirror: Mirror, branch: str, new: str, tip: str | None) -> bool:
-    """False when somebody was faster: compute it again on what is there now."""
+async def _pushed(mirror: Mirror, sink: GitSink, branch: str, tip: Tip | None, drafts: Sequence[Draft]) -> list[str]:
+    """The commits, on the branch; none when somebody was faster, so that it must be computed again on what is there now."""
+    identity = sink.spec.identity
+    parent = tip.oid if tip else None
+    commits = await mirror.commit(parent, drafts, Author(identity.name, identity.email))
     try:
-        await mirror.push(branch, new, expected=tip)
+        await mirror.push(branch, commits[-1], expected=parent)
     except GitFailed as error:
         if error.failure.reaction is Reaction.RECOMPUTE:
-            return False
+            return []
         raise
-    return True
+    return commits
 
 
-async def _too_old(mirror: Mirror, files: list[TreeEntry], folder: str, *, keep: int) -> list[str]:
-    """Records of this canary beyond the newest `keep`, by the time they say that they finished."""
-    mine = [entry for entry in files if entry.path.rpartition("/")[0] == folder and not entry.path.endswith("/promoted.json")]
-    if len(mine) <= keep:
-        return []
-    blobs = await mirror.blobs([entry.oid for entry in mine], max_bytes=4 * record.MAX_BYTES)
-
-    def finished(entry: TreeEntry) -> str:
-        try:
-            return str(json.loads(blobs[entry.oid]).get("finishedAt"))
-        except (KeyError, ValueError, AttributeError):
-            return ""  # not one of ours, or damaged: the first to go
-
-    return [entry.path for entry in sorted(mine, key=finished)[: len(mine) - keep]]
+def _oldest(runs: Sequence[CanaryRun]) -> float:
+    """No commit for these runs is older."""
+    return min((run.status.finished_at or run.spec.started_at).timestamp() for run in runs)
 
 
-def _author(sink: GitSink) -> Author:
-    return Author(sink.spec.identity.name, sink.spec.identity.email)
+async def _breathe(attempt: int) -> None:
+    """Step aside for a moment: two that retry in step lose to a third for ever."""
+    await asyncio.sleep(random.uniform(0, min(8.0, 0.1 * 2**attempt)))
+
+
+def _overtaken(branch: str) -> GitFailed:
+    return GitFailed(Failure("Overtaken", Reaction.BACK_OFF, f"{branch} moved {TRIES} times while it was written to"))

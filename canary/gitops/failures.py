@@ -13,6 +13,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from canary.api.errors import InvalidObject
+from canary.core.errors import CanaryError, Retryable
+
 SHOWN = 500
 """Characters of the server's words that are kept."""
 
@@ -73,6 +76,20 @@ def classify(text: str, *, secrets: Iterable[str] = ()) -> Failure:
         if re.search(pattern, text, re.IGNORECASE):
             return Failure(reason, reaction, shown)
     return Failure("Unknown", Reaction.BACK_OFF, shown)
+
+
+def as_failure(error: Exception) -> Failure:
+    """Any error as a failure of the whole sink."""
+    if isinstance(error, GitFailed):
+        return error.failure
+    if isinstance(error, OSError):
+        return Failure("Local", Reaction.BACK_OFF, scrub(str(error)))
+    if isinstance(error, InvalidObject):
+        return Failure("InvalidSpec", Reaction.BLOCKED, scrub(str(error)))
+    if isinstance(error, CanaryError):
+        text = f"{error.message}; {error.hint}" if error.hint else error.message
+        return Failure(error.reason, Reaction.BACK_OFF if isinstance(error, Retryable) else Reaction.BLOCKED, scrub(text))
+    return Failure("Unexpected", Reaction.BACK_OFF, f"{type(error).__name__} in the operator; its log says more")
 
 
 def scrub(text: str, *, secrets: Iterable[str] = ()) -> str:

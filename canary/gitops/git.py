@@ -95,7 +95,15 @@ class Mirror:
         refspec = f"+refs/heads/{branch}:{ref}"
         try:
             await self._git.run(
-                "fetch", "-q", "--no-tags", "--no-write-fetch-head", f"--depth={depth}", "--filter=blob:none", "origin", refspec, network=True
+                "fetch",
+                "-q",
+                "--no-tags",
+                "--no-write-fetch-head",
+                f"--depth={depth}",
+                "--filter=blob:none",
+                "origin",
+                refspec,
+                network=True,
             )
         except GitFailed as error:
             if "couldn't find remote ref" in error.failure.text:
@@ -108,7 +116,8 @@ class Mirror:
         trailer = f"%(trailers:key={EFFECT_TRAILER},valueonly,unfold,separator=%x00)"
         out = await self._git.run("log", "-z", f"--format=%H %ct%x01{trailer}%x01", ref, "--")
         cut = await asyncio.to_thread(self._boundary)
-        newest, effects, reached = "", {}, True
+        newest, reached = "", True
+        effects: dict[str, str] = {}
         for entry in out.decode(errors="replace").removesuffix("\0").split("\x01\0"):
             head, _, values = entry.partition("\x01")
             oid, _, at = head.partition(" ")
@@ -170,7 +179,15 @@ class Mirror:
         missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
         if wanted := [oid for oid in oids if oid in missing]:
             await self._git.run(
-                "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin", "origin", stdin=_lines(wanted), network=True
+                "fetch",
+                "-q",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--filter=blob:none",
+                "--stdin",
+                "origin",
+                stdin=_lines(wanted),
+                network=True,
             )
 
     async def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
@@ -190,7 +207,13 @@ class Mirror:
         stamp = f"{author.name} <{author.email}> {int(time.time())} +0000".encode()
         stream = [b"feature done"]
         for number, draft in enumerate(drafts, 1):
-            stream += [b"commit refs/canary/work", b"mark :%d" % number, b"author " + stamp, b"committer " + stamp, _data(draft.message.encode())]
+            stream += [
+                b"commit refs/canary/work",
+                b"mark :%d" % number,
+                b"author " + stamp,
+                b"committer " + stamp,
+                _data(draft.message.encode()),
+            ]
             if number > 1 or parent:
                 stream.append(f"from {parent if number == 1 else f':{number - 1}'}".encode())
             elif number == 1:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from canary.api.common import Condition
 from canary.api.gitsink import GitSinkStatus, LastPush
 from canary.core.errors import CanaryError
+from canary.gitops.effects import Push
 from canary.gitops.failures import Failure, Reaction
 from canary.kube.cluster import Cluster
 from canary.kube.merge import merge_diff
 from canary.kube.resource import GIT_SINKS, Object
 
-if TYPE_CHECKING:
-    from canary.gitops.effects import Done
 
-
-async def report(cluster: Cluster, body: Object, *, failure: Failure | None, pushed: Done | None, now: float) -> None:
+async def report(cluster: Cluster, body: Object, *, failure: Failure | None, push: Push | None, now: float) -> None:
     """Bring the sink's status in line; a status that cannot be written is not worth failing for."""
     meta = body["metadata"]
-    newest = cluster.get(GIT_SINKS, meta["namespace"], meta["name"]) or body
-    old = GitSinkStatus.model_validate(newest.get("status") or {})
-    time = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
+    newest = cluster.get(GIT_SINKS, meta["namespace"], meta["name"])
+    if newest is None:
+        return
+    old = GitSinkStatus.from_dict(newest.get("status") or {})
+    time = datetime.fromtimestamp(int(now), UTC)
     conditions = [_condition(old, "Ready", ok=failure is None, failure=failure, time=time)]
     if failure is not None and failure.reaction is Reaction.BLOCKED:
         conditions.append(_condition(old, "Stalled", ok=True, failure=failure, time=time))
-    status = GitSinkStatus(
-        observed_generation=meta.get("generation"),
-        conditions=tuple(conditions),
-        last_push=LastPush(time=time, commit=pushed.ref, branch=pushed.pushed_branch) if pushed else old.last_push,
-    )
+    last = LastPush(time=time, commit=push.commit, branch=push.branch, message=push.subject) if push else old.last_push
+    status = GitSinkStatus(observed_generation=meta.get("generation"), conditions=tuple(conditions), last_push=last)
     patch = merge_diff(old.to_dict(), status.to_dict())
     if not patch:
         return
@@ -48,7 +44,7 @@ def _condition(old: GitSinkStatus, kind: str, *, ok: bool, failure: Failure | No
     return Condition(
         type=kind,
         status=state,
-        reason=failure.reason if failure else "Written",
-        message=failure.text if failure else "outcomes are written",
+        reason=failure.reason if failure else "Reachable",
+        message=failure.text if failure else "the repository can be read; outcomes are written when releases end",
         last_transition_time=before.last_transition_time if before and same else time,
     )

@@ -48,7 +48,9 @@ class Plan:
 def plan(files: Mapping[str, bytes], workload: Workload, *, unread: tuple[str, ...] = ()) -> Plan:
     """What to write for this failed workload. Pure; never raises for what a file holds. `unread`: files that were too large to read."""
     if not workload.wanted:
-        known = "has the images of the one before; only other fields of its template differ" if workload.previous else "has no one before it"
+        known = (
+            "has the images of the one before; only other fields of its template differ" if workload.previous else "has no one before it"
+        )
         return Plan(Verdict.SAME_IMAGES, f"the failed release {known}")
     found = search(files, workload)
     named = f"{workload.kind} {workload.namespace}/{workload.name}"
@@ -56,18 +58,24 @@ def plan(files: Mapping[str, bytes], workload: Workload, *, unread: tuple[str, .
         obstacles = [*found.obstacles, *(f"{path} is larger than limits.maxBytes" for path in unread)]
         more = f"; {'; '.join(obstacles[:SHOWN])}" if obstacles else ""
         return Plan(Verdict.NO_SITE, f"no plain manifest of {named} names its images{more}")
-    verdicts = {site.path: _of_site(site, workload) for site in found.sites}
-    if len(found.sites) > 1 and Verdict.EDIT in verdicts.values():
+    verdicts = [_of_site(site, workload) for site in found.sites]
+    if len(found.sites) > 1 and any(_names_failed(site, workload) for site in found.sites):
         places = ", ".join(str(site) for site in found.sites[:SHOWN])
         return Plan(Verdict.AMBIGUOUS, f"{named} is declared in several places: {places}")
-    site = found.sites[0]
-    match verdicts[site.path]:
+    site, verdict = found.sites[0], max(verdicts, key=_RANK.index)
+    match verdict:
         case Verdict.EDIT:
             return _edit(site, files[site.path], workload)
+        case Verdict.UNSAFE:
+            return Plan(verdict, f"{site.path} shares the image through an anchor")
         case Verdict.ALREADY_REVERTED:
-            return Plan(Verdict.ALREADY_REVERTED, f"{site.path} already names the images of the release before")
+            return Plan(verdict, f"{site.path} already names the images of the release before")
         case _:
             return _elsewhere(site, found) or Plan(Verdict.SUPERSEDED, f"{site.path} names another image by now")
+
+
+_RANK = (Verdict.ALREADY_REVERTED, Verdict.EDIT, Verdict.SUPERSEDED, Verdict.UNSAFE)
+"""The last of those that containers and places say is what holds."""
 
 
 def _of_site(site: Site, workload: Workload) -> Verdict:
@@ -75,11 +83,17 @@ def _of_site(site: Site, workload: Workload) -> Verdict:
     states = []
     for name, (failed, before) in workload.wanted.items():
         leaf = site.images.get(name)
-        value = leaf.value if leaf else None
-        states.append({failed: Verdict.EDIT, before: Verdict.ALREADY_REVERTED}.get(value or "", Verdict.SUPERSEDED))
-    if Verdict.SUPERSEDED in states:
-        return Verdict.SUPERSEDED
-    return Verdict.EDIT if Verdict.EDIT in states else Verdict.ALREADY_REVERTED
+        if leaf is not None and leaf.alias:
+            states.append(Verdict.UNSAFE)
+        else:
+            value = leaf.value if leaf else ""
+            states.append({failed: Verdict.EDIT, before: Verdict.ALREADY_REVERTED}.get(value, Verdict.SUPERSEDED))
+    return max(states, key=_RANK.index)
+
+
+def _names_failed(site: Site, workload: Workload) -> bool:
+    """Whether some image here is the failed one, or may be."""
+    return any(leaf.alias or leaf.value == workload.wanted[name][0] for name, leaf in site.images.items())
 
 
 def _edit(site: Site, content: bytes, workload: Workload) -> Plan:
@@ -96,7 +110,9 @@ def _elsewhere(site: Site, found: Search) -> Plan | None:
     """The manifest names a place-holder that something else replaces: nobody has moved on, but the image is not there."""
     for leaf in site.images.values():
         if override := found.overrides.get(repository(leaf.value)):
-            return Plan(Verdict.NO_SITE, f"the image in {site.path} is replaced by `images` in {override}, which is not edited; revert it by hand")
+            return Plan(
+                Verdict.NO_SITE, f"the image in {site.path} is replaced by `images` in {override}, which is not edited; revert it by hand"
+            )
         if "${" in leaf.value:
             return Plan(Verdict.NO_SITE, f"the image in {site.path} is a variable ({leaf.value[:80]}); revert it by hand")
     return None

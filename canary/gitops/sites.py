@@ -130,7 +130,7 @@ def _images(document: Mapping[Path, Leaf], workload: Workload) -> dict[str, Leaf
     images: dict[str, Leaf] = {}
     for path, leaf in document.items():
         if len(path) == 6 and path[:3] == ("spec", "template", "spec") and path[3] in CONTAINERS and path[5] == "image":
-            name = _value(document, *path[:5], "name")
+            name = _value(document, *path[:5], "name") or ""
             if name in workload.wanted:
                 images[name] = leaf
     return images

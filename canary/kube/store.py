@@ -61,8 +61,21 @@ class Store:
             return iter(tuple(self._objects.values()))
         return iter([self._objects[namespace, name] for name in self._by_namespace.get(namespace, ())])
 
+    def slim(self, body: Object) -> Object:
+        """What is kept of an object: no managedFields (half of its bytes), equal short strings shared, a copy throughout."""
+        meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+        if self.metadata_only:
+            if LAST_APPLIED in (meta.get("annotations") or {}):
+                meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+            rest: Object = {}
+        else:
+            rest = {key: value for key, value in body.items() if key not in {"apiVersion", "kind", "metadata"}}
+        head = {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": meta}
+        slim: Object = _shared({**head, **rest})
+        return slim
+
     def replace(self, objects: Iterable[Object], resource_version: str) -> None:
-        """A complete list as of `resource_version`: what is missing from it has been deleted."""
+        """A complete list as of `resource_version`, of objects as `slim` returns them: what is missing has been deleted."""
         listed = _number(resource_version)
         rewound = 0 <= listed < _number(self.resource_version)  # etcd was restored: versions that we hold mean nothing now
         seen: set[Key] = set()
@@ -92,7 +105,7 @@ class Store:
         if kind == "DELETED":
             self._deleted(key, body)
         else:
-            self._take(key, body)
+            self._take(key, self.slim(body))
 
     def put(self, body: Object) -> None:
         """The answer of our own write. Subscribers hear of it when the watch brings it."""
@@ -103,7 +116,7 @@ class Store:
         if passed or body["metadata"].get("uid") in self._dead or (current is not None and version_of(current) >= version):
             return
         self._heard.setdefault(key, current)
-        self._keep(key, body)
+        self._keep(key, self.slim(body))
 
     def removed(self, namespace: str, name: str, uid: str) -> None:
         """Our own deletion went through: the object with this uid is gone for good."""
@@ -136,9 +149,9 @@ class Store:
             # The name was taken again, by our own write: the predecessor's end is still news to subscribers.
             if (old := self._heard.get(key)) is not None and old["metadata"].get("uid", "") == uid:
                 self._heard[key] = None
-                self._tell(self.resource, "DELETED", self._slim(body), old)
+                self._tell(self.resource, "DELETED", self.slim(body), old)
             return
-        self._drop(key, self._slim(body))
+        self._drop(key, self.slim(body))
 
     def _drop(self, key: Key, body: Object) -> None:
         current = self._objects.get(key)
@@ -152,7 +165,7 @@ class Store:
         return (meta.get("namespace", ""), meta["name"])
 
     def _keep(self, key: Key, body: Object) -> None:
-        self._objects[key] = self._slim(body)
+        self._objects[key] = body
         self._by_namespace.setdefault(key[0], {})[key[1]] = None
 
     def _forget(self, key: Key) -> None:
@@ -161,19 +174,6 @@ class Store:
             names.pop(key[1], None)
             if not names:
                 del self._by_namespace[key[0]]
-
-    def _slim(self, body: Object) -> Object:
-        """Without managedFields, with equal short strings shared: half the memory of a decoded object."""
-        meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-        if self.metadata_only:
-            if LAST_APPLIED in (meta.get("annotations") or {}):
-                meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
-            rest: Object = {}
-        else:
-            rest = {key: value for key, value in body.items() if key not in {"apiVersion", "kind", "metadata"}}
-        head = {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": meta}
-        slim: Object = _shared({**head, **rest})
-        return slim
 
 
 def _number(resource_version: str) -> int:

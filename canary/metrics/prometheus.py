@@ -79,8 +79,8 @@ def _connect(source: Source, headers: dict[str, str]) -> PrometheusConnect:
     url = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))  # upstream: the query string is dropped
     connection = PrometheusConnect(url=url, headers=headers or None, disable_ssl=source.insecure_skip_verify)
     session = connection._session  # noqa: SLF001 - the library gives no other way to size its pool or stop its retries
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=THREADS, pool_maxsize=THREADS, max_retries=0))
+    for prefix in (url, "http://", "https://"):  # the library mounts its own adapter, with three retries, at the URL itself
+        session.mount(prefix, HTTPAdapter(pool_connections=THREADS, pool_maxsize=THREADS, max_retries=0))
     return connection
 
 

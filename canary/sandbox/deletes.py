@@ -127,7 +127,8 @@ class Deleter:
         if waits:
             return Deleted(old if new == old else self._store.put(resource.bucket, new).obj, gone=False)
         last = new if resource.kind == "Pod" and resource.builtin else old
-        return Deleted(self._store.remove(resource.bucket, record, last).obj, gone=True)
+        self._store.remove(resource.bucket, record)
+        return Deleted(last, gone=True)
 
     def _finalizers(self, resource: Resource, metadata: Object, options: DeleteOptions) -> list[str]:
         finalizers = list(metadata.get("finalizers") or [])

@@ -208,6 +208,6 @@ class Janitor:
 
     def _put(self, resource: Resource, record: Record, obj: Object) -> None:
         if is_finished(resource, obj):
-            self._store.remove(resource.bucket, record, obj)
+            self._store.remove(resource.bucket, record)
         else:
             self._store.put(resource.bucket, obj)

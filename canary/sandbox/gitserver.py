@@ -10,8 +10,10 @@ import base64
 import contextlib
 import http.server
 import os
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,6 @@ Fault = Callable[["Handler"], bool]
 """Called before each request; True when it has answered, or cut the connection, itself."""
 
 _CLEAN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C", "PATH": os.environ.get("PATH", "")}
-_IDENTITY = {
-    f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "dev"), ("EMAIL", "dev@example.com"))
-}
 
 
 class GitServer:
@@ -64,16 +63,28 @@ class GitServer:
         self._git("init", "-q", "--bare", f"--initial-branch={branch}", str(bare), cwd=self.root)
         for key, value in (("http.receivepack", "true"), ("uploadpack.allowFilter", "true"), ("uploadpack.allowAnySHA1InWant", "true")):
             self._git("config", key, value, cwd=bare)
-        work = self.root / f"{name}.work"
-        self._git("clone", "-q", str(bare), str(work), cwd=self.root)
-        for path, content in files.items():
-            file = work / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content.encode() if isinstance(content, str) else content)
-        self._git("add", "-A", cwd=work)
-        self._git("commit", "-q", "--allow-empty", "-m", "initial", cwd=work)
-        self._git("push", "-q", "origin", f"HEAD:{branch}", cwd=work)
+        self.write(name, files, branch=branch, message="initial")
         return f"{self.url}/{name}.git"
+
+    def write(self, name: str, files: Mapping[str, str | bytes | None], *, message: str, branch: str = "main") -> str:
+        """A commit on the branch (made when absent), as somebody who pushes would leave it; its id. None removes a file."""
+        at = int(time.time())
+        who = f"dev <dev@example.com> {at} +0000"
+        head = [f"commit refs/heads/{branch}", f"author {who}", f"committer {who}", f"data {len(message.encode())}", message]
+        if self._exists(name, branch):
+            head.append(f"from refs/heads/{branch}^0")
+        stream = ("\n".join(head) + "\n").encode()
+        for path, content in files.items():
+            if content is None:
+                stream += f"D {path}\n".encode()
+                continue
+            data = content.encode() if isinstance(content, str) else content
+            stream += f"M 100644 inline {path}\ndata {len(data)}\n".encode() + data + b"\n"
+        self._git("fast-import", "--quiet", cwd=self.root / f"{name}.git", stdin=stream)
+        return self.git(name, "rev-parse", f"refs/heads/{branch}").strip()
+
+    def _exists(self, name: str, branch: str) -> bool:
+        return bool(self.git(name, "for-each-ref", f"refs/heads/{branch}").strip())
 
     def git(self, name: str, *arguments: str) -> str:
         """Run git in a bare repository; its output."""
@@ -89,13 +100,11 @@ class GitServer:
         path.chmod(0o755)
 
     @staticmethod
-    def _git(*arguments: str, cwd: Path) -> str:
-        run = subprocess.run(
-            ["git", *arguments], cwd=cwd, env={**_CLEAN, **_IDENTITY}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+    def _git(*arguments: str, cwd: Path, stdin: bytes = b"") -> str:
+        run = subprocess.run(["git", *arguments], cwd=cwd, env=_CLEAN, capture_output=True, check=False, input=stdin)
         if run.returncode:
-            raise RuntimeError(f"git {' '.join(arguments)}: {run.stderr.strip()}")
-        return run.stdout
+            raise RuntimeError(f"git {' '.join(arguments)}: {run.stderr.decode(errors='replace').strip()}")
+        return run.stdout.decode(errors="replace")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -105,6 +114,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     @property
     def git(self) -> GitServer:
+        """The server that this request came to."""
         owner: GitServer = self.server.git  # type: ignore[attr-defined]
         return owner
 
@@ -120,7 +130,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Close the connection without an answer."""
         self.close_connection = True
         with contextlib.suppress(OSError):
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self) -> None:
         self.git.requests.append(f"{self.command} {self.path}")
@@ -136,6 +146,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def backend(self) -> None:
         """Let git answer."""
+        self.answer(*self.obey())
+
+    def obey(self) -> tuple[int, bytes, dict[str, str]]:
+        """Let git do what is asked, and keep its answer: status, body, headers."""
         path, _, query = self.path.partition("?")
         env = {
             **_CLEAN,
@@ -156,7 +170,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         head, _, out = run.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
         status = int(headers.pop("Status", "200 OK").split()[0])
-        self.answer(status, out, headers)
+        return status, out, headers
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

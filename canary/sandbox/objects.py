@@ -245,11 +245,23 @@ def refuse_invalid(resource: Resource, obj: Object, old: Object | None, *, subre
         if broken and old is not None:  # ratcheting: what was broken before and did not change is tolerated
             before = set(resource.schema.validate(old))
             broken = [one for one in broken if one not in before]
-        found += broken
+        found += broken + _scale_violations(resource, obj)
     elif not subresource:
         found += violations("Event/events.k8s.io" if resource.renames else resource.kind, obj, old)
     if found:
         raise invalid(resource.group, resource.kind, metadata.get("name") or "", found)
+
+
+def _scale_violations(resource: Resource, obj: Object) -> list[Violation]:
+    """Replicas of a kind that can be scaled are not negative, even where its schema allows them to be."""
+    out: list[Violation] = []
+    for path in (resource.scale.spec, resource.scale.status) if resource.scale is not None else ():
+        value: Any = obj
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        if type(value) is int and value < 0:
+            out.append(Violation(f".{'.'.join(path)}", f"Invalid value: {value}: should be a non-negative integer"))
+    return out
 
 
 def _new_finalizers(metadata: Object, old: Object) -> list[Violation]:

@@ -74,18 +74,19 @@ def _collect(name: str, schemas: dict[str, Any]) -> None:
         schemas[name] = _public(definitions()[name], schemas)
 
 
-def _public(raw: Any, schemas: dict[str, Any]) -> Any:
-    """A definition of `builtin.json` with full references and without our own marks; what it refers to is collected too."""
-    if isinstance(raw, list):
-        return [_public(item, schemas) for item in raw]
-    if not isinstance(raw, Mapping):
-        return raw
-    out = {key: _public(value, schemas) for key, value in raw.items() if key not in ("$ref", "x-zero", "x-proto")}
-    if isinstance(raw.get("$ref"), str):
+def _public(raw: Mapping[str, Any], schemas: dict[str, Any]) -> Object:
+    """A schema of `builtin.json` with full references and without our own marks; what it refers to is collected too."""
+    if raw.get("format") in ("quantity", "int-or-string"):
+        return {"oneOf": [{"type": "string"}, {"type": "number" if raw["format"] == "quantity" else "integer"}]}
+    out: Object = {key: value for key, value in raw.items() if key not in ("$ref", "x-zero", "x-proto")}
+    for name, one in raw.get("properties", {}).items():  # a field may itself be called `$ref`
+        out["properties"] = {**out["properties"], name: _public(one, schemas)}
+    for key in ("items", "additionalProperties"):
+        if isinstance(raw.get(key), Mapping):
+            out[key] = _public(raw[key], schemas)
+    if "$ref" in raw:
         _collect(raw["$ref"], schemas)
         out["allOf"] = [{"$ref": _PREFIX + raw["$ref"]}]
-    if raw.get("format") in ("quantity", "int-or-string"):
-        out = {"oneOf": [{"type": "string"}, {"type": "number" if raw["format"] == "quantity" else "integer"}]}
     return out
 
 

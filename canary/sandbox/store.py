@@ -42,7 +42,7 @@ class Record:
 
 
 class Change:
-    """One step in the history of a kind. `record` is the new state, or the last one for DELETED; `before` what it replaced."""
+    """One step in the history of a kind. `record` is the new state, or the last stored one for DELETED; `before` what it replaced."""
 
     __slots__ = ("before", "record", "revision", "type")
 
@@ -198,10 +198,10 @@ class Store:
         self._enter(bucket, Change("MODIFIED" if before else "ADDED", record, before))
         return record
 
-    def remove(self, bucket: Bucket, before: Record, last: Object) -> Record:
-        """Delete an object; `last` is the state that watchers are told."""
+    def remove(self, bucket: Bucket, before: Record) -> Record:
+        """Delete an object. Watchers are told its last stored state, under the revision of the deletion."""
         self.revision += 1
-        stamped = {**last, "metadata": {**last["metadata"], "resourceVersion": str(self.revision)}}
+        stamped = {**before.obj, "metadata": {**before.obj["metadata"], "resourceVersion": str(self.revision)}}
         record = Record(before.namespace, before.name, self.revision, stamped)
         self._enter(bucket, Change("DELETED", record, before))
         return record

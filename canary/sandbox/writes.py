@@ -212,7 +212,8 @@ class Writer:
         if options.dry_run:
             return Written(Record(record.namespace, record.name, record.revision, new), warnings=warnings)
         if is_finished(resource, new):
-            return Written(self._store.remove(resource.bucket, record, new), warnings=warnings)
+            gone = self._store.remove(resource.bucket, record)
+            return Written(Record(record.namespace, record.name, gone.revision, new), warnings=warnings)
         return Written(self._store.put(resource.bucket, new), warnings=warnings)
 
     def apply(self, resource: Resource, config: Any, *, namespace: str, name: str, subresource: str = "", options: WriteOptions) -> Written:

@@ -99,6 +99,7 @@ EVERYTHING: dict[str, Any] = {
     "includeLabelPrefix": "app.kubernetes.io,team",
     "configTracking": {"enabled": False},
     "ingressClass": "contour",
+    "defaultGateway": "infra/public",
     "ingressAnnotationsPrefix": "custom.io",
     "noCrossNamespaceRefs": True,
     "clusterName": "north",

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from canary.sandbox.server import ApiServer
-from tests.conformance.driver import WIDGETS_FILE, Driver
+from tests.conformance.driver import DEFINITIONS, WIDGETS_FILE, Driver
 
 _COUNTER = itertools.count(1)
 
@@ -30,7 +29,7 @@ async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[D
     try:
         kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
         async with Driver(kubeconfig=kubeconfig, namespace=name, server=server) as driver:
-            for definition in yaml.safe_load_all(WIDGETS_FILE.read_text()):
+            for definition in DEFINITIONS:
                 await driver.create("customresourcedefinitions", definition)
             await driver.create("namespaces", {"metadata": {"name": name}})
             yield driver

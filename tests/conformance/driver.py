@@ -21,6 +21,7 @@ JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 WIDGETS_FILE = Path(__file__).with_name("widgets.yaml")
+DEFINITIONS: tuple[Object, ...] = tuple(yaml.safe_load_all(WIDGETS_FILE.read_text()))
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ async def test_null_is_dropped_defaulted_or_kept(api: Driver) -> None:
         ({"code": "abcde"}, "spec.code", "Too long: may not be more than 4 bytes"),
         ({"code": "AB"}, "spec.code", "Invalid value: \"AB\": spec.code in body should match '^[a-z]+$'"),
         ({"replicas": 9}, "spec.replicas", "Invalid value: 9: spec.replicas in body should be less than or equal to 5"),
-        ({"replicas": -1}, "spec.replicas", "Invalid value: -1: spec.replicas in body should be greater than or equal to 0"),
+        ({"steps": [7]}, "spec.steps[0]", "Invalid value: 7: spec.steps[0] in body should be less than or equal to 5"),
+        ({"steps": [-1]}, "spec.steps[0]", "Invalid value: -1: spec.steps[0] in body should be greater than or equal to 0"),
         ({"ratio": 0}, "spec.ratio", "Invalid value: 0: spec.ratio in body should be greater than 0"),
         ({"ratio": "x"}, "spec.ratio", 'Invalid value: "string": spec.ratio in body must be of type number: "string"'),
         ({"paused": "x"}, "spec.paused", 'Invalid value: "string": spec.paused in body must be of type boolean: "string"'),
@@ -79,6 +80,14 @@ async def test_int_or_string(api: Driver, limit: object) -> None:
 async def test_required_at_the_top(api: Driver) -> None:
     answer = await api.call("POST", api.path("widgets"), {"apiVersion": "conformance.test/v1", "kind": "Widget", "metadata": {"name": "w"}})
     assert answer.causes == {"spec": "Required value"}
+
+
+async def test_scaled_kinds_have_no_negative_replicas(api: Driver) -> None:
+    answer = await api.call("POST", api.path("widgets"), widget("w", replicas=-1))
+    assert answer.causes == {
+        "spec.replicas": "Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
+        ".spec.replicas": "Invalid value: -1: should be a non-negative integer",
+    }
 
 
 async def test_every_violation_is_reported(api: Driver) -> None:

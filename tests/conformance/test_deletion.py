@@ -1,10 +1,9 @@
 """Deletion: finalizers, preconditions, propagation to dependents, collections, namespaces and custom kinds."""
 
+import copy
 from typing import Any
 
-import yaml
-
-from tests.conformance.driver import MERGE, WIDGETS_FILE, Driver, Object, config_map, deployment, widget
+from tests.conformance.driver import DEFINITIONS, MERGE, Driver, Object, config_map, deployment, widget
 
 
 def owned(name: str, owner: Object, **more: Any) -> Object:
@@ -172,7 +171,7 @@ async def test_namespace_takes_its_content_along(api: Driver) -> None:
 
 
 async def test_crd_takes_its_instances_along(api: Driver) -> None:
-    definition: Any = next(yaml.safe_load_all(WIDGETS_FILE.read_text()))
+    definition = copy.deepcopy(DEFINITIONS[0])
     plural = "passing" + api.namespace.replace("-", "")
     definition["metadata"]["name"] = f"{plural}.conformance.test"
     definition["spec"]["names"] = {"plural": plural, "kind": plural.capitalize()}

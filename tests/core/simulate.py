@@ -380,7 +380,8 @@ class World:
         """The part of the traffic that is answered, 0 to 1, as routes, Services and pods are now."""
         target, primary = self.target, self.primary
         on_target = isinstance(target, Copy) and target.ready > 0
-        on_primary = primary is not None and primary.ready > 0
+        # an autoscaler that scales to zero answers from a cold start
+        on_primary = primary is not None and (primary.ready > 0 or (self.has_scaler and primary.replicas == 0))
         if not self.apex_managed:
             return 1.0 if on_target else 0.0
         behind_primary = on_target if self.apex_on_target else on_primary

@@ -173,6 +173,13 @@ class AnyOrder(RuleBasedStateMachine):
     def pods_become_ready(self, *, name: str) -> None:
         self.world.settle(name)
 
+    @rule(replicas=st.sampled_from([0, 2]))
+    def autoscaler_scales_the_primary(self, *, replicas: int) -> None:
+        primary = self.world.primary
+        if self.world.has_scaler and primary is not None and primary.readiness is Readiness.READY and primary.replicas != replicas:
+            primary.replicas, primary.ready = replicas, 0
+            primary.readiness = Readiness.WAITING if replicas else Readiness.READY
+
     @rule(name=st.sampled_from(["app", "app-primary"]))
     def deadline_passes(self, *, name: str) -> None:
         self.world.pass_deadline(name)
@@ -213,6 +220,8 @@ class AnyOrder(RuleBasedStateMachine):
         if world.status.phase not in (Phase.PROMOTING, Phase.FINALISING):
             return
         if not (isinstance(world.target, Copy) and world.target.ready) or (world.primary and world.primary.ready):
+            return
+        if world.primary is not None and world.primary.replicas == 0:
             return
         for _ in range(3):
             try:

@@ -27,9 +27,10 @@ def test_the_target_serves_again_before_anything_is_removed() -> None:
     world = leaving(has_scaler=True)
     assert world.finalizers == [FINALIZER]
     first = world.tick()
-    assert (first.status.phase, first.effects, first.wake_after) == (Phase.TERMINATING, (), 0)
+    revived = (PauseScaler(paused=False), Revert("target"))
+    assert (first.status.phase, first.effects, first.wake_after) == (Phase.TERMINATING, revived, 0)
     second = world.tick()
-    assert second.effects == (PauseScaler(paused=False), Revert("target"))
+    assert second.effects == revived
     assert not world.gone
     world.settle()
     third = world.tick()
@@ -99,6 +100,15 @@ def test_a_daemon_set_without_nodes_does_not_hang_the_deletion() -> None:
     target(world).replicas, target(world).readiness = 0, Readiness.READY
     decision = world.decide()
     assert SetFinalizer(present=False) in decision.effects
+
+
+def test_a_primary_that_its_autoscaler_scaled_to_zero_does_not_let_the_target_stay_there() -> None:
+    world = leaving(has_scaler=True)
+    assert world.primary is not None
+    world.primary.replicas = world.primary.ready = 0
+    world.run()
+    assert world.gone
+    assert target(world).ready > 0
 
 
 def test_q44_without_revert_the_coming_outage_is_said_aloud_and_nothing_is_done() -> None:

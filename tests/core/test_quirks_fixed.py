@@ -507,6 +507,9 @@ def test_q24_repeated_trouble_is_marked_to_be_told_once() -> None:
     world.run(until=Phase.PROGRESSING, settle=False)
     world.forget()
     world.tick()
+    assert not world.notices, "a rollout that has just begun is no news"
+    world.now += 10
+    world.tick()
     assert [notice.once for notice in world.notices] == [True]
 
 
@@ -536,6 +539,7 @@ def test_q26_a_primary_scaled_to_zero_by_hand_stops_new_releases() -> None:
     world = World().bootstrap()
     primary(world).replicas = primary(world).ready = 0
     world.release("B")
+    world.now += 10
     world.tick()
     assert world.status.phase is Phase.INITIALIZED
     assert "NotReady" in world.kinds()
@@ -687,3 +691,18 @@ def test_a_primary_found_with_another_revision_is_not_called_promoted() -> None:
     assert world.status.phase is Phase.SUCCEEDED
     assert primary(world).revision == rev("A")
     assert "NewRevision" in world.kinds()
+
+
+def test_a_primary_that_its_autoscaler_scaled_to_zero_is_promoted_and_finalised_all_the_same() -> None:
+    world = World(has_scaler=True).bootstrap()
+    primary(world).replicas = primary(world).ready = 0
+    world.release("B")
+    for _ in range(40):
+        decision = world.tick()
+        primary(world).readiness = Readiness.READY
+        world.settle("app")
+        if decision.wake_after is None:
+            break
+        world.now += decision.wake_after
+    assert world.status.phase is Phase.SUCCEEDED
+    assert (world.routes, target(world).replicas) == (Routes(100, 0), 0)

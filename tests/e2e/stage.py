@@ -26,7 +26,13 @@ class Operator:
         self.cluster = cluster
         self.folder = folder
         self._kubeconfig = kubeconfig or cluster.kubeconfig
-        self._flags = [f"--mesh-provider={provider}", f"--metrics-server={Mesh.prometheus_url}", f"--port={PORT}", "--host=127.0.0.1", *flags]
+        self._flags = [
+            f"--mesh-provider={provider}",
+            f"--metrics-server={Mesh.prometheus_url}",
+            f"--port={PORT}",
+            "--host=127.0.0.1",
+            *flags,
+        ]
         self._serial = 0
         self.process: Process | None = None
 
@@ -96,7 +102,9 @@ class Stage:
         self.host = f"{name}.{namespace}.test"
         self.image = "app:1"
 
-    def deploy(self, image: str = "app:1", *, replicas: int = 1, env: dict[str, str] | None = None, annotations: dict[str, str] | None = None) -> None:
+    def deploy(
+        self, image: str = "app:1", *, replicas: int = 1, env: dict[str, str] | None = None, annotations: dict[str, str] | None = None
+    ) -> None:
         """Apply the Deployment, as a GitOps engine would: without replicas after the first time, so that scaling stays the operator's."""
         body = deployment(self.name, namespace=self.namespace, image=image, replicas=replicas, env=env, annotations=annotations)
         if self.exists("deployment", self.name):
@@ -160,7 +168,9 @@ class Stage:
     def events(self) -> list[dict[str, Any]]:
         """Events on the canary, oldest first."""
         listed = json.loads(self.cluster.kubectl("get", "events", "-n", self.namespace, "-o", "json"))["items"]
-        mine = [event for event in listed if event["involvedObject"].get("kind") == "Canary" and event["involvedObject"]["name"] == self.name]
+        mine = [
+            event for event in listed if event["involvedObject"].get("kind") == "Canary" and event["involvedObject"]["name"] == self.name
+        ]
         return sorted(mine, key=lambda event: int(event["metadata"]["resourceVersion"]))
 
     def messages(self) -> list[str]:

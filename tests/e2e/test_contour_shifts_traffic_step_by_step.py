@@ -33,7 +33,9 @@ def test_a_good_release_is_promoted_and_clients_see_the_weights(stage, mesh):
             since = traffic.now + 0.3
             tally = traffic.collect(100)
             assert tally.failed == 0, tally.failures
-            assert_split({"app:1": tally.images["app:1"], "app:2": tally.images["app:2"]}, {"app:2": weight / 100, "app:1": 1 - weight / 100})
+            assert_split(
+                {"app:1": tally.images["app:1"], "app:2": tally.images["app:2"]}, {"app:2": weight / 100, "app:1": 1 - weight / 100}
+            )
             assert since
         stage.wait_phase("Succeeded", never=["Failed"])
         assert stage.image_of("app-primary") == "app:2"

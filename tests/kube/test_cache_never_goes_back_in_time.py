@@ -147,7 +147,7 @@ def test_metadata_only_keeps_no_content_not_even_in_annotations():
     store = Store(SECRETS, metadata_only=True)
     secret = body("a", 5, data={"password": "aHVudGVy"})
     secret["metadata"]["annotations"] = {LAST_APPLIED: '{"data":{"password":"aHVudGVy"}}', "keep": "me"}
-    store.replace([secret], "10")
+    store.replace([store.slim(secret)], "10")
     store.put({**secret, "metadata": {**secret["metadata"], "resourceVersion": "11"}})
     kept = store.get("shop", "a")
     assert "aHVudGVy" not in str(kept)

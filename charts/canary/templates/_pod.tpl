@@ -22,6 +22,7 @@
   "include-label-prefix" .Values.includeLabelPrefix
   "ingress-class" .Values.ingressClass
   "ingress-annotations-prefix" .Values.ingressAnnotationsPrefix
+  "default-gateway" .Values.defaultGateway
   "event-webhook" .Values.eventWebhook
   "cluster-name" .Values.clusterName
   "kubeconfig-qps" .Values.kubeconfigQPS

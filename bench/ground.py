@@ -1,0 +1,179 @@
+"""The ground that a contestant is measured on: a fresh cluster, its own counted user, a Prometheus that always says yes.
+
+Order matters: the FlowSchemas must be in force before the operator says its first word, or its first requests are counted nowhere.
+"""
+
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import flows, parsing
+from bench.contestants import PORT, PROMETHEUS_PORT, ROOT, Contestant
+from bench.figures import Spent
+from bench.load import DEPLOYMENTS, NAMESPACE, STRATEGIC, app, change, objects
+from bench.timeline import Timeline
+from tests.testbed.cluster import Cluster
+from tests.testbed.process import Process, ProcessDiedError
+from tests.testbed.waiting import until
+
+WRITERS = 16
+"""Threads that create and change the load."""
+
+
+class Ground:
+    """One contestant, running on a cluster of its own."""
+
+    def __init__(self, contestant: Contestant, cluster: Cluster, operator: Process) -> None:
+        self.contestant = contestant
+        self.cluster = cluster
+        self.operator = operator
+        self.timeline = Timeline(cluster)
+
+    def create(self, numbers: range, *, interval: str) -> dict[str, float]:
+        """Create these applications; the moment of each, by name."""
+
+        def one(number: int) -> tuple[str, float]:
+            began = time.monotonic()
+            for path, body in objects(number, interval=interval):
+                self.cluster.api.call("POST", path, body)
+            return app(number), began
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            return dict(pool.map(one, numbers))
+
+    def release(self, numbers: range, image: str) -> dict[str, float]:
+        """Change the image of these applications; the moment of each, by name."""
+
+        def one(number: int) -> tuple[str, float]:
+            began = time.monotonic()
+            self.cluster.api.call("PATCH", f"{DEPLOYMENTS}/{app(number)}", change(image), content_type=STRATEGIC)
+            return app(number), began
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            return dict(pool.map(one, numbers))
+
+    def wait(self, phase: str, after: Mapping[str, float], *, timeout: float) -> dict[str, float]:
+        """Seconds until each canary entered a phase. Raises what `Timeline.wait` raises, and ProcessDiedError."""
+        return self.timeline.wait(phase, after, timeout=timeout, alarm=self.check)
+
+    def check(self) -> None:
+        """Raise ProcessDiedError when the operator or a part of the control plane ended."""
+        self.operator.check()
+        self.cluster.check()
+
+    def own_metrics(self) -> str:
+        """The contestant's /metrics."""
+        return _get(f"http://127.0.0.1:{PORT}/metrics")
+
+    def meter(self) -> "Meter":
+        """Begin to measure."""
+        return Meter(self)
+
+
+class Meter:
+    """What the operator spends from its construction to `read`."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._own = ground.own_metrics() if ground.contestant.extended else ""
+        self._requests = flows.counts(ground.cluster.api.text("GET", "/metrics"))
+        self._queries = _queries()
+        self._began, self._cpu = time.monotonic(), _use(ground.operator)[0]
+
+    def read(self) -> Spent:
+        """The stage so far."""
+        seconds = time.monotonic() - self._began
+        cpu, rss, peak = _use(self._ground.operator)
+        queries = _queries()
+        requests = flows.counts(self._ground.cluster.api.text("GET", "/metrics"))
+        own = self._ground.own_metrics() if self._ground.contestant.extended else ""
+        return Spent(
+            seconds=seconds,
+            cpu_seconds=cpu - self._cpu,
+            rss_mib=rss,
+            peak_rss_mib=peak,
+            queries=queries - self._queries,
+            requests=_by_text(requests - self._requests),
+            own_requests=_by_text(_own_requests(own) - _own_requests(self._own)),
+            lateness_p99=parsing.quantile(0.99, parsing.since(_lateness(self._own), _lateness(own))),
+        )
+
+
+@contextmanager
+def ground(contestant: Contestant, folder: Path) -> Iterator[Ground]:
+    """A fresh cluster with the contestant running and ready on it; all of it is gone afterwards. Logs stay in `folder`."""
+    with Cluster(folder) as cluster:
+        cluster.crds(*contestant.crds)
+        cluster.create_namespace(NAMESPACE)
+        kubeconfig = _counted_user(cluster)
+        cluster.run("prometheus-stub", [sys.executable, ROOT / "bench" / "stub.py", str(PROMETHEUS_PORT)])
+        until("the Prometheus stand-in", lambda: _get(f"http://127.0.0.1:{PROMETHEUS_PORT}/count"), 20)
+        operator = cluster.run("operator", [*contestant.command, f"-kubeconfig={kubeconfig}"])
+        until(f"{contestant.name} to be ready", lambda: _get(f"http://127.0.0.1:{PORT}/{_probe(contestant)}"), 60, alarm=operator.check)
+        started = Ground(contestant, cluster, operator)
+        try:
+            yield started
+        except (TimeoutError, ProcessDiedError) as error:
+            error.add_note(f"the end of {operator.log}:\n{operator.tail(20)}")
+            raise
+        finally:
+            started.timeline.close()
+
+
+def _probe(contestant: Contestant) -> str:
+    return "readyz" if contestant.extended else "healthz"
+
+
+def _counted_user(cluster: Cluster) -> Path:
+    """The user that requests are counted by: may do everything, and is counted from now on. Its kubeconfig."""
+    subject = {"kind": "User", "name": flows.USER, "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    binding = {"metadata": {"name": flows.USER}, "roleRef": role, "subjects": [subject]}
+    cluster.api.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    for schema in flows.schemas():
+        cluster.api.call("POST", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", schema)
+    kubeconfig = cluster.kubeconfig_for_user(flows.USER)
+
+    def counted() -> bool:
+        # the API server takes schemas up in the order in which they were made: once the last one counts, all do
+        cluster.kubectl("get", "--raw", "/version", kubeconfig=kubeconfig)
+        return flows.counts(cluster.api.text("GET", "/metrics"))[flows.OTHER, flows.OTHER] > 0
+
+    cluster.wait("the FlowSchemas to count", counted)
+    return kubeconfig
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def _queries() -> int:
+    return int(_get(f"http://127.0.0.1:{PROMETHEUS_PORT}/count"))
+
+
+def _use(process: Process) -> tuple[float, float, float]:
+    use = process.use()
+    if use is None:
+        process.check()
+        raise ProcessDiedError(f"{process.name} is gone")
+    return use.cpu_seconds, use.rss_mib, use.peak_rss_mib
+
+
+def _own_requests(metrics: str) -> Counter[tuple[str, ...]]:
+    return parsing.counted(metrics, "canary_api_requests_total", ("verb", "resource", "code"))
+
+
+def _lateness(metrics: str) -> dict[float, float]:
+    return parsing.buckets(metrics, "canary_tick_lateness_seconds")
+
+
+def _by_text(counts: Mapping[Any, int]) -> dict[str, int]:
+    """Counts by words instead of tuples of words, the greatest first."""
+    return {" ".join(what): count for what, count in sorted(counts.items(), key=lambda item: -item[1]) if count}

@@ -1,0 +1,120 @@
+"""Carries out batches of effects, and writes down what came of each.
+
+A push that the branch refuses (protection, a hook) is taken apart until the refused writes stand alone: one canary's manifest that a rule
+protects must not hold up the others. After three refusals in a row it is the branch that is closed, and the rest waits an hour with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from canary.api.canaryrun import CanaryRun, EffectState
+from canary.api.gitsink import GitSink, RecordTarget, Revert
+from canary.gitops import effects
+from canary.gitops.effects import Outcome, Push
+from canary.gitops.failures import Failure, GitFailed
+from canary.gitops.git import Mirror
+from canary.gitops.newer import newer_run
+from canary.gitops.queue import Item, Note
+from canary.gitops.tools import HOURLY, Agenda, Tools
+
+REFUSALS = 3
+"""Refused pushes in a row after which the rest of their kind waits."""
+PAUSE = 60.0
+"""Seconds until a write that waits for somebody else's is looked at again."""
+ACTS: dict[str, Callable[[Mirror, GitSink, Sequence[CanaryRun]], Awaitable[Outcome]]] = {
+    "record": effects.write_records,
+    "revert": effects.revert_images,
+}
+
+
+class Carrier:
+    """For one sink."""
+
+    def __init__(self, tools: Tools, agenda: Agenda) -> None:
+        self._tools = tools
+        self._agenda = agenda
+        self._round = 0
+
+    def begin(self) -> None:
+        """What is decided from now on is decided on what is known now."""
+        self._round = self._agenda.round
+
+    async def carry_out(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
+        """One batch of one kind. Raises GitFailed when the trouble is the whole sink's, and the errors of writing notes."""
+        wanted = [item for item in batch if await self._still_wanted(sink, item)]
+        if not wanted:
+            return None
+        try:
+            return await self._act(mirror, sink, wanted)
+        except GitFailed as error:
+            if error.failure.reason == "Overtaken":
+                await self._postpone(wanted, error.failure, wait=PAUSE)
+                return None
+            if not error.failure.of_the_push:
+                raise
+            if len(wanted) == 1:
+                await self._refuse(wanted[0], error.failure)
+                return None
+        return await self._one_by_one(mirror, sink, wanted)
+
+    async def _one_by_one(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
+        push, refusals = None, 0
+        for number, item in enumerate(batch):
+            try:
+                push = await self._act(mirror, sink, [item]) or push
+                refusals = 0
+            except GitFailed as error:
+                if not error.failure.of_the_push:
+                    raise
+                await self._refuse(item, error.failure)
+                refusals += 1
+            if refusals == REFUSALS:
+                self._agenda.plan(batch[number + 1 :], at=self._tools.clock() + HOURLY, in_round=self._round)
+                break
+        return push
+
+    async def _act(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
+        outcome = await ACTS[batch[0].kind](mirror, sink, [item.run for item in batch])
+        for item in batch:
+            done = outcome.done[item.run.metadata.name]
+            wait = HOURLY if done.state is EffectState.BLOCKED else 0.0
+            await self.note(item, Note(done.state, done.ref, done.reason, done.text), wait=wait)
+        return outcome.push
+
+    async def _refuse(self, item: Item, failure: Failure) -> None:
+        await self.note(item, Note(EffectState.BLOCKED, reason=failure.reason, error=failure.text), wait=HOURLY)
+
+    async def _postpone(self, batch: Sequence[Item], failure: Failure, *, wait: float) -> None:
+        """All of them later; the first one says why."""
+        self._agenda.plan(batch, at=self._tools.clock() + wait, in_round=self._round)
+        await self.note(batch[0], Note(EffectState.RETRYING, reason=failure.reason, error=failure.text), wait=wait)
+
+    async def _still_wanted(self, sink: GitSink, item: Item) -> bool:
+        """Whether the sink asks for it (it may have changed since the run ended) and no newer run has made it pointless."""
+        asked = {"record": sink.spec.records.target is RecordTarget.BRANCH, "revert": sink.spec.on_failure.revert is Revert.IMAGE}
+        if not asked.get(item.kind, False):
+            await self.note(item, Note(EffectState.SKIPPED, reason="NotWanted", error=f"GitSink {sink.metadata.name} does not ask for it"))
+            return False
+        if item.kind != "revert":
+            return True
+        newer = newer_run(self._tools.cluster, item.run)
+        if newer is None:
+            return True
+        if newer.status.outcome:
+            text = f"run {newer.metadata.name} of the same canary came later and {newer.status.outcome}"
+            await self.note(item, Note(EffectState.SKIPPED, reason="Superseded", error=text))
+        else:
+            text = f"run {newer.metadata.name} tries the same images again"
+            await self.note(item, Note(EffectState.WAITING, reason="NewerRun", error=text), wait=PAUSE)
+        return False
+
+    async def note(self, item: Item, note: Note, *, wait: float = 0.0) -> None:
+        """Write it down, and tell whoever listens; a person only when the reason is new."""
+        at = self._tools.clock() + wait if wait else None
+        self._agenda.plan([item], at=at or self._tools.clock() + PAUSE, in_round=self._round)
+        body = await self._tools.queue.note(item, Note(note.state, note.ref, note.reason, note.error, at))
+        loud = note.state in {EffectState.BLOCKED, EffectState.RETRYING}
+        if body is not None and loud and note.reason != item.effect.reason:
+            self._tools.warn(body, f"Git {item.kind} of run {item.run.metadata.name}: {note.error}", f"Git{note.reason}")
+        self._tools.on_effect(item.kind, note.state.value, self._tools.queue.depth)

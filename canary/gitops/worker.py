@@ -1,0 +1,183 @@
+"""One GitSink at work: when it is due, its mirror, one drain of what waits for it, and how long it rests after trouble.
+
+Three circles of trouble, so that nothing suffers from what is not its own. A write that needs a person (several places name the image) blocks
+itself; a push that a branch refuses is the `Carrier`'s business; trouble with the repository as a whole (credentials, network, disk) rests the
+sink here, because fifty more attempts would lock the account. What is blocked is tried again every hour, and at once when sink or Secret change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import logging
+import math
+import random
+import shutil
+from collections.abc import Sequence
+from itertools import groupby
+
+from canary.api.canaryrun import EffectState
+from canary.api.gitsink import GitSink, parse_git_sink
+from canary.core.errors import CanaryError
+from canary.gitops.carrier import Carrier
+from canary.gitops.credentials import auth_from
+from canary.gitops.failures import Failure, Reaction, as_failure
+from canary.gitops.git import Mirror
+from canary.gitops.queue import Item, Key, Note
+from canary.gitops.report import report
+from canary.gitops.tools import HOURLY, Agenda, Tools
+from canary.kube.resource import GIT_SINKS, SECRETS, Object
+
+log = logging.getLogger(__name__)
+
+SHORTEST, LONGEST = 2.0, 600.0
+"""Seconds: first and longest back-off."""
+BATCH = 50
+"""Runs written with one push."""
+
+
+class Worker:
+    """One sink. `drain` must not run twice at once; it raises nothing but cancellation."""
+
+    def __init__(self, key: Key, tools: Tools) -> None:
+        self.key = key
+        self.secret = ("", "")
+        """Name and version of the Secret that was used."""
+        self._tools = tools
+        self._agenda = Agenda()
+        self._carrier = Carrier(tools, self._agenda)
+        self._mirror: Mirror | None = None
+        self._made_of: tuple[str, ...] = ()
+        self._folder = tools.folder / hashlib.sha256("/".join(key).encode()).hexdigest()[:16]
+        self._look_at = 0.0
+        self._missing: Failure | None = None
+        self._rest_until = 0.0
+        self._failures = 0
+
+    def mended(self) -> None:
+        """Sink or Secret changed: whoever mended it wants to see it work."""
+        self._agenda.mended()
+        self._rest_until, self._look_at, self._failures = 0.0, 0.0, 0
+
+    def due(self) -> float | None:
+        """Unix time of the next thing to do; None: nothing until something changes."""
+        body = self._tools.cluster.get(GIT_SINKS, *self.key)
+        times = [self._agenda.at(item) for item in self._tools.queue.of(self.key)]
+        if body is not None and (body.get("spec") or {}).get("suspend"):
+            return None
+        if body is not None:
+            times.append(self._look_at)
+        soonest = min(times, default=math.inf)
+        return None if math.isinf(soonest) else max(self._rest_until, soonest)
+
+    async def drain(self) -> None:
+        """Carry out what is due."""
+        body = self._tools.cluster.get(GIT_SINKS, *self.key)
+        began = self._agenda.round
+        self._carrier.begin()
+        try:
+            if body is None:
+                await self._orphaned()
+            else:
+                await self._drain(body)
+        except Exception as error:
+            failure = as_failure(error)
+            if failure.reason == "Unexpected":  # a bug must neither end the outbox nor make it spin
+                log.exception("git: sink %s/%s", *self.key)
+            await self._rest(body, failure, in_round=began)
+        self._agenda.keep(self._tools.queue.of(self.key))
+
+    async def close(self) -> None:
+        """The sink is gone for good."""
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _drain(self, body: Object) -> None:
+        sink = parse_git_sink(body)
+        if sink.spec.suspend:
+            return
+        push = None
+        async with self._tools.turns.at(sink.spec.repository.url):
+            mirror = await self._ready_mirror(sink)
+            if self._look_at <= self._tools.clock():
+                await self._look(mirror, sink)
+            while batches := self._batches():
+                for batch in batches:
+                    push = await self._carrier.carry_out(mirror, sink, batch) or push
+            await mirror.tidy()
+        self._rest_until, self._failures = 0.0, 0
+        await report(self._tools.cluster, body, failure=self._missing or self._refused(), push=push, now=self._tools.clock())
+
+    async def _look(self, mirror: Mirror, sink: GitSink) -> None:
+        """Say at once, and not after the first failed release, when a sink cannot work; and have the mirror ready by then."""
+        branch, number = sink.spec.repository.branch, self._agenda.round
+        there = await mirror.fetch(branch) is not None
+        self._missing = None if there else Failure("NoBranch", Reaction.BLOCKED, f"the repository has no branch {branch}")
+        if number == self._agenda.round:
+            self._look_at = math.inf if there else self._tools.clock() + HOURLY
+
+    def _refused(self) -> Failure | None:
+        """The first push of this sink that a branch does not let pass."""
+        for item in self._tools.queue.of(self.key):
+            failure = Failure(item.effect.reason, Reaction.BLOCKED, item.effect.error)
+            if item.effect.state is EffectState.BLOCKED and failure.of_the_push:
+                return failure
+        return None
+
+    def _batches(self) -> list[list[Item]]:
+        """The next writes that are due, by kind: records, then reverts."""
+        due = sorted(self._due_items(), key=lambda item: item.kind)  # stable: the order of the queue holds within a kind
+        return [list(items)[:BATCH] for _, items in groupby(due, key=lambda item: item.kind)]
+
+    async def _orphaned(self) -> None:
+        """The sink was deleted. It may be on its way from one owner to another, so what waits is given up only an hour later."""
+        for item in self._due_items():
+            text = f"GitSink {self.key[1]} does not exist any more"
+            until = item.effect.next_at if item.effect.reason == "SinkDeleted" else None
+            if until is not None and until.timestamp() <= self._tools.clock():
+                await self._carrier.note(item, Note(EffectState.SKIPPED, reason="SinkDeleted", error=text))
+            else:
+                await self._carrier.note(item, Note(EffectState.BLOCKED, reason="SinkDeleted", error=text), wait=HOURLY)
+
+    def _due_items(self) -> Sequence[Item]:
+        now = self._tools.clock()
+        return [item for item in self._tools.queue.of(self.key) if self._agenda.at(item) <= now]
+
+    async def _rest(self, body: Object | None, failure: Failure, *, in_round: int) -> None:
+        """Trouble with all of the sink: nothing more for a while. The first write that waits says why, and so does the sink."""
+        self._failures += 1
+        blocked = failure.reaction is Reaction.BLOCKED
+        longest = min(LONGEST, SHORTEST * 2.0**self._failures)
+        wait = HOURLY if blocked else random.uniform(SHORTEST, longest)
+        if self._agenda.round == in_round:
+            self._rest_until = self._tools.clock() + wait
+        if failure.reason in {"Local", "Unknown", "Stale"} and self._mirror:
+            await self._mirror.drop()
+        log.warning("git: %s", failure.text, extra={"fields": {"sink": "/".join(self.key), "reason": failure.reason}})
+        with contextlib.suppress(CanaryError):
+            for item in self._due_items()[:1]:
+                state = EffectState.BLOCKED if blocked else EffectState.RETRYING
+                await self._carrier.note(item, Note(state, reason=failure.reason, error=failure.text), wait=wait)
+        if body is not None:
+            await report(self._tools.cluster, body, failure=failure, push=None, now=self._tools.clock())
+
+    async def _ready_mirror(self, sink: GitSink) -> Mirror:
+        """The mirror of this sink, with credentials as they are now."""
+        url, ref = sink.spec.repository.url, sink.spec.repository.secret_ref
+        data: dict[str, bytes] = {}
+        self.secret = ("", "")
+        if ref is not None:
+            with contextlib.suppress(CanaryError):  # without the right to watch, a new Secret is found within the hour
+                await self._tools.cluster.watch(SECRETS)
+            self.secret = (ref.name, "")
+            body = await self._tools.cluster.read(SECRETS, sink.metadata.namespace, ref.name)
+            data = {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
+            self.secret = (ref.name, body["metadata"]["resourceVersion"])
+        made_of = (url, *self.secret)
+        if self._mirror is None or self._made_of != made_of:
+            folder = self._folder / hashlib.sha256(url.encode()).hexdigest()[:16]
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
+            auth = await asyncio.to_thread(auth_from, url, data, folder)
+            self._mirror, self._made_of = Mirror(folder, url, auth, patience=self._tools.patience), made_of
+        return self._mirror
