@@ -33,7 +33,7 @@ demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, i
 	@$(BIN)/canary demo $(ARGS)
 
 test: check tools ## everything: lint, types, layers, unit, conformance and end-to-end tests on real parts
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -q $(ARGS)
 
 test-fast: setup ## the inner loop: no real cluster, under 90 s
 	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 2 -q $(ARGS)

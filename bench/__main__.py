@@ -105,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
 def _players(given: argparse.Namespace) -> list[Contestant]:
     wanted = bool(os.environ.get("FLAGGER_BIN")) if given.peer is None else given.peer
     flags = contestants.PEER_FLAGS if given.peer_flag is None else tuple(given.peer_flag)
-    return [contestants.ours(), *([contestants.peer(flags)] if wanted else [])]
+    others = [contestants.peer(flags)] if wanted else []
+    return [contestants.ours(), *others]
 
 
 def _measure(wanted: Plan, players: Sequence[Contestant], *, repeat: int, folder: Path) -> tuple[list[Rollout], list[Fleet]]:

@@ -1,5 +1,6 @@
 """What was measured, as values that can be written as JSON. Pure."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,11 @@ class Spent:
     own_requests: Mapping[str, int] = field(default_factory=dict)
     """As our own counter saw them (`canary_api_requests_total`): "verb resource code". Empty for the peer."""
     lateness_p99: float | None = None
+    ticks: int | None = None
+    cluster_cpu_seconds: float = 0.0
+    """Of the control plane: API server, etcd, controllers."""
+    others: float = 0.0
+    """Share of the machine that was taken by work that is not of this run: above some percent, times are worth little."""
 
     @property
     def total(self) -> int:
@@ -33,6 +39,11 @@ class Spent:
         return sum(count for what, count in self.requests.items() if not is_upkeep(*what.split(" ", 1)))
 
     @property
+    def others_percent(self) -> float:
+        """`others` in percent."""
+        return 100 * self.others
+
+    @property
     def cpu_percent(self) -> float:
         """Of one core."""
         return 100 * self.cpu_seconds / self.seconds if self.seconds else 0.0
@@ -40,19 +51,19 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """One canary's release: seconds from the image change to the first reaction, and to the end."""
+    """One canary: seconds from its creation to Initialized, and from its image change to the first reaction and to the end."""
 
+    bootstrap: float
     reaction: float
     wall: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """Releases of one canary, one after another, at one interval; `spent` has an entry for each."""
+    """Releases of single canaries, one after another, at one interval; `spent` has an entry for each."""
 
     contestant: str
     interval: str
-    bootstrap_seconds: float
     releases: Sequence[Release]
     spent: Sequence[Spent]
 
@@ -84,7 +95,7 @@ class Fleet:
     def at(self, share: float, name: str) -> float:
         """The nearest-rank quantile of `wall` or `reaction`."""
         values = sorted(float(getattr(one, name)) for one in self.releases)
-        return values[min(len(values) - 1, max(0, round(share * len(values) + 0.5) - 1))]
+        return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def plain(value: Rollout | Fleet) -> dict[str, Any]:

@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import flows, parsing
 from bench.contestants import PORT, PROMETHEUS_PORT, ROOT, Contestant
 from bench.figures import Spent
-from bench.load import DEPLOYMENTS, NAMESPACE, STRATEGIC, app, change, objects
+from bench.load import CANARIES, DEPLOYMENTS, NAMESPACE, STRATEGIC, app, change, objects
+from bench.machine import busy_seconds, cores, own_seconds
 from bench.timeline import Timeline
 from tests.testbed.cluster import Cluster
-from tests.testbed.process import Process, ProcessDiedError
+from tests.testbed.process import Process, ProcessDiedError, Use
 from tests.testbed.waiting import until
 
 WRITERS = 16
@@ -58,6 +60,12 @@ class Ground:
         with ThreadPoolExecutor(WRITERS) as pool:
             return dict(pool.map(one, numbers))
 
+    def delete(self, numbers: range) -> None:
+        """Delete these applications, Canary first."""
+        for number in numbers:
+            for path in (CANARIES, DEPLOYMENTS):
+                self.cluster.api.call("DELETE", f"{path}/{app(number)}")
+
     def wait(self, phase: str, after: Mapping[str, float], *, timeout: float) -> dict[str, float]:
         """Seconds until each canary entered a phase. Raises what `Timeline.wait` raises, and ProcessDiedError."""
         return self.timeline.wait(phase, after, timeout=timeout, alarm=self.check)
@@ -81,28 +89,65 @@ class Meter:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
-        self._own = ground.own_metrics() if ground.contestant.extended else ""
-        self._requests = flows.counts(ground.cluster.api.text("GET", "/metrics"))
-        self._queries = _queries()
-        self._began, self._cpu = time.monotonic(), _use(ground.operator)[0]
+        self._before = self._look()
+        self._cpu = self._processor()
 
     def read(self) -> Spent:
         """The stage so far."""
-        seconds = time.monotonic() - self._began
-        cpu, rss, peak = _use(self._ground.operator)
-        queries = _queries()
-        requests = flows.counts(self._ground.cluster.api.text("GET", "/metrics"))
-        own = self._ground.own_metrics() if self._ground.contestant.extended else ""
+        cpu = self._processor() - self._cpu
+        use = _use(self._ground.operator)
+        before, now = self._before, self._look()
         return Spent(
-            seconds=seconds,
-            cpu_seconds=cpu - self._cpu,
-            rss_mib=rss,
-            peak_rss_mib=peak,
-            queries=queries - self._queries,
-            requests=_by_text(requests - self._requests),
-            own_requests=_by_text(_own_requests(own) - _own_requests(self._own)),
-            lateness_p99=parsing.quantile(0.99, parsing.since(_lateness(self._own), _lateness(own))),
+            seconds=cpu.seconds,
+            cpu_seconds=cpu.operator,
+            rss_mib=use.rss_mib,
+            peak_rss_mib=use.peak_rss_mib,
+            queries=now.queries - before.queries,
+            requests=_by_text(now.requests - before.requests),
+            own_requests=_by_text(_own_requests(now.own) - _own_requests(before.own)),
+            lateness_p99=parsing.quantile(0.99, parsing.since(_lateness(before.own), _lateness(now.own))),
+            ticks=_ticks(now.own) - _ticks(before.own) if now.own else None,
+            cluster_cpu_seconds=cpu.cluster,
+            others=max(0.0, cpu.all - cpu.operator - cpu.cluster - cpu.bench) / (cpu.seconds * cores()),
         )
+
+    def _look(self) -> "_Look":
+        ground = self._ground
+        own = ground.own_metrics() if ground.contestant.extended else ""
+        return _Look(queries=_queries(), requests=flows.counts(ground.cluster.api.text("GET", "/metrics")), own=own)
+
+    def _processor(self) -> "_Processor":
+        used = self._ground.cluster.processes()
+        operator = used.pop("operator").cpu_seconds
+        stub = used.pop("prometheus-stub").cpu_seconds
+        return _Processor(
+            seconds=time.monotonic(),
+            all=busy_seconds(),
+            operator=operator,
+            cluster=sum(use.cpu_seconds for use in used.values()),
+            bench=own_seconds() + stub,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    queries: int
+    requests: flows.Counts
+    own: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Processor:
+    """A moment, and CPU seconds up to it: of all that runs on the machine, and of our parts."""
+
+    seconds: float
+    all: float
+    operator: float
+    cluster: float
+    bench: float
+
+    def __sub__(self, earlier: "_Processor") -> "_Processor":
+        return _Processor(**{name: value - getattr(earlier, name) for name, value in asdict(self).items()})
 
 
 @contextmanager
@@ -158,12 +203,12 @@ def _queries() -> int:
     return int(_get(f"http://127.0.0.1:{PROMETHEUS_PORT}/count"))
 
 
-def _use(process: Process) -> tuple[float, float, float]:
+def _use(process: Process) -> Use:
     use = process.use()
     if use is None:
         process.check()
         raise ProcessDiedError(f"{process.name} is gone")
-    return use.cpu_seconds, use.rss_mib, use.peak_rss_mib
+    return use
 
 
 def _own_requests(metrics: str) -> Counter[tuple[str, ...]]:
@@ -172,6 +217,10 @@ def _own_requests(metrics: str) -> Counter[tuple[str, ...]]:
 
 def _lateness(metrics: str) -> dict[float, float]:
     return parsing.buckets(metrics, "canary_tick_lateness_seconds")
+
+
+def _ticks(metrics: str) -> int:
+    return sum(parsing.counted(metrics, "canary_ticks_total", ()).values())
 
 
 def _by_text(counts: Mapping[Any, int]) -> dict[str, int]:

@@ -11,12 +11,15 @@ from bench.tables import number, pivot, ratio, table
 It = TypeVar("It", Rollout, Fleet)
 
 _ROLLOUT: tuple[tuple[str, str, str], ...] = (
+    ("bootstrap", "bootstrap", "s"),
     ("image change to Succeeded", "wall", "s"),
     ("reaction to the new revision", "reaction", "s"),
     ("API requests", "total", ""),
     ("API requests but watches and leases", "beyond_upkeep", ""),
     ("Prometheus queries", "queries", ""),
     ("CPU", "cpu_seconds", "s"),
+    ("CPU of the control plane", "cluster_cpu_seconds", "s"),
+    ("machine busy with other work", "others_percent", "%"),
     ("memory after", "rss_mib", "MiB"),
     ("memory at most", "peak_rss_mib", "MiB"),
 )
@@ -36,6 +39,9 @@ _FLEET: tuple[tuple[str, Callable[[Fleet], float | None], str], ...] = (
     ("release, API requests per rollout", lambda it: it.per_rollout, ""),
     ("release, Prometheus queries per rollout", lambda it: it.release.queries / it.size, ""),
     ("release, CPU", lambda it: it.release.cpu_seconds, "s"),
+    ("release, CPU of the control plane", lambda it: it.release.cluster_cpu_seconds, "s"),
+    ("release, machine busy with other work", lambda it: it.release.others_percent, "%"),
+    ("release, ticks per rollout", lambda it: None if it.release.ticks is None else it.release.ticks / it.size, ""),
     ("release, tick lateness p99", lambda it: it.release.lateness_p99, "s"),
     ("memory after", lambda it: it.release.rss_mib, "MiB"),
     ("memory at most", lambda it: it.release.peak_rss_mib, "MiB"),
@@ -55,8 +61,7 @@ def _rollouts(rollouts: Sequence[Rollout]) -> Iterator[str]:
     by_name = {(one.contestant, one.interval): one for one in rollouts}
     for interval in dict.fromkeys(one.interval for one in rollouts):
         ours, theirs = by_name.get(("ours", interval)), by_name.get(("peer", interval))
-        rows = [["bootstrap", *_pair(ours, theirs, lambda it: it.bootstrap_seconds, unit="s")]]
-        rows += [[label, *_pair(ours, theirs, partial(Rollout.median, name=key), unit=unit)] for label, key, unit in _ROLLOUT]
+        rows = [[label, *_pair(ours, theirs, partial(Rollout.median, name=key), unit=unit)] for label, key, unit in _ROLLOUT]
         times = max(len(one.releases) for one in (ours, theirs) if one)
         title = f"one canary, interval {interval}" + (f", median of {times}" if times > 1 else "")
         yield table([title, "ours", "peer", "ours/peer"], rows)

@@ -60,7 +60,8 @@ def opened(t: Turn) -> End | None:
         # a status that somebody else wrote: name the run first, go on from where it stands
         t.update(run=new_run(t, sole=False))
         return AT_ONCE
-    if run.last_tick_time in (None, run.started_at):
+    # a run that begins under all of the traffic has its first interval counted from its start
+    if run.last_tick_time is None or (run.sole and run.last_tick_time == run.started_at):
         t.do(OpenRun(run.id))
     return None
 

@@ -19,7 +19,7 @@ from canary.gitops.failures import Failure, GitFailed, Reaction, classify
 
 MAX_OUTPUT = 256 * 1024 * 1024
 """Bytes of output after which a command is given up."""
-MAX_COMPLAINT = 64 * 1024
+MAX_COMPLAINT = 16 * 1024
 """Bytes of standard error that are kept, the last ones: a server may send any amount of text."""
 _CONFIG = {
     "core.hooksPath": os.devnull,

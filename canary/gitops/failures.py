@@ -21,6 +21,8 @@ SHOWN = 500
 
 _NOISE = ("hint:", "remote: hint:", "To ")
 """Beginnings of lines that say nothing about the cause."""
+_USER = re.compile(r"(://)[^/@\s]{1,1000}@")
+"""User and password in a URL. Bounded, because texts come from servers and may be long."""
 
 
 class Reaction(enum.StrEnum):
@@ -55,7 +57,7 @@ class GitFailed(Exception):  # noqa: N818 - reads as what happened
 
 _TABLE: tuple[tuple[str, Reaction, str], ...] = (
     # A lock of our own that a killed git left behind reads almost like somebody else's push, and waiting would never mend it.
-    ("Local", Reaction.BACK_OFF, r"unable to create '.*\.lock'|no space left|disk quota exceeded|read-only file system|missing promisor|bad object|object file .* is empty|loose object|not a git repository|index-pack failed|pack .* corrupt|inflate: data stream error"),
+    ("Local", Reaction.BACK_OFF, r"unable to create '.{0,300}\.lock'|no space left|disk quota exceeded|read-only file system|missing promisor|bad object|object file .{0,300} is empty|loose object|not a git repository|index-pack failed|pack .{0,300} corrupt|inflate: data stream error"),
     ("Stale", Reaction.RECOMPUTE, r"stale info|non-fast-forward|fetch first|cannot lock ref|incorrect old value|reference already exists"),
     ("SignatureRequired", Reaction.BLOCKED, r"unverified commit|must have verified signatures|signed commit|unsigned commit"),
     ("Auth", Reaction.BLOCKED, r"authentication failed|could not read username|could not read password|terminal prompts disabled|error: 401|http code = 401|permission denied \(|host key verification failed|invalid username or password|invalid credentials"),
@@ -63,7 +65,7 @@ _TABLE: tuple[tuple[str, Reaction, str], ...] = (
     ("Throttled", Reaction.BACK_OFF, r"error: 429|too many requests|rate limit"),
     ("Moved", Reaction.BLOCKED, r"error: 30\d|redirect"),
     ("Certificate", Reaction.BLOCKED, r"certificate|ssl_connect|self.signed|cafile"),
-    ("Forbidden", Reaction.BLOCKED, r"error: 403|repository .*not found|repository not found|does not appear to be a git repository|error: 404"),
+    ("Forbidden", Reaction.BLOCKED, r"error: 403|repository .{0,300}not found|repository not found|does not appear to be a git repository|error: 404"),
     ("Unreachable", Reaction.BACK_OFF, r"error: 5\d\d|could not resolve|failed to connect|couldn't connect|connection refused|connection reset|connection timed out|connection closed|early eof|rpc failed|unexpected disconnect|hung up|timed out|too slow|empty reply|no route to host|network is unreachable"),
     ("Refused", Reaction.BLOCKED, r"remote rejected|\[rejected\]|declined"),
 )  # fmt: skip
@@ -96,7 +98,7 @@ def scrub(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Prose without credentials and control characters, short enough for a condition."""
     for secret in sorted((secret for secret in secrets if len(secret) > 2), key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+    text = _USER.sub(r"\1***@", text)
     lines = [plain(line) for line in text.splitlines()]
     shown = "; ".join(line for line in lines if line and not line.startswith(_NOISE) and line != "Done")
     return shown if len(shown) <= SHOWN else f"{shown[: SHOWN // 2]} ... {shown[5 - SHOWN // 2 :]}"  # the cause may be at either end

@@ -29,7 +29,7 @@ class WatchedCluster:
         *,
         namespace: str = "",
         metadata_only: frozenset[Resource] = METADATA_ONLY,
-        page_size: int = 500,
+        page_size: int = 250,
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self.client = client

@@ -96,7 +96,7 @@ class ApiClient:
         return found
 
     async def pages(
-        self, resource: Resource, namespace: str | None = None, *, size: int = 500, metadata_only: bool = False, label_selector: str = ""
+        self, resource: Resource, namespace: str | None = None, *, size: int = 250, metadata_only: bool = False, label_selector: str = ""
     ) -> AsyncGenerator[Page, None]:
         """A consistent list, page by page. Raises Gone when the list was overtaken by compaction: begin again."""
         token = ""

@@ -13,7 +13,7 @@ import importlib
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ class Login:
     """What one reading of a source gives. `authorization` is a whole header value, or empty for none."""
 
     server: str
-    authorization: str = ""
+    authorization: str = field(default="", repr=False)
     expires: float | None = None
     """Unix seconds after which the source should be read again, as the source itself said."""
     ca_file: str = ""

@@ -89,7 +89,10 @@ class EventRecorder:
         self._closing = False
 
     def record(self, body: Object, *, message: str, kind: str, warning: bool = False) -> None:
-        """Queue one Event about `body` (head, uid and resourceVersion suffice). Call it inside the running loop; never blocks."""
+        """Queue one Event about `body` (head, uid and resourceVersion suffice). Call it inside the running loop; never blocks. Dropped after `close`."""
+        if self._closing:
+            self.dropped += 1
+            return
         meta = body["metadata"]
         uid = meta.get("uid") or f"{meta.get('namespace', '')}/{meta['name']}"
         backlog = self._backlogs.get(uid)

@@ -19,7 +19,7 @@ from contextlib import aclosing
 from canary.core.errors import CanaryError, Forbidden, NotFound
 from canary.kube.client import ApiClient
 from canary.kube.failures import Gone
-from canary.kube.resource import Object
+from canary.kube.shelf import Key, Packed
 from canary.kube.store import Store
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Reflector:
         store: Store,
         *,
         namespace: str | None = None,
-        page_size: int = 500,
+        page_size: int = 250,
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -150,15 +150,19 @@ class Reflector:
             self._listed = False
 
     async def _list(self) -> None:
-        items: list[Object] = []
+        items: list[tuple[Key, Packed]] = []
         version = ""
         pages = self._client.pages(self.store.resource, self._namespace, size=self._page_size, metadata_only=self.store.metadata_only)
         async with aclosing(pages):
             async for page in pages:
-                # slimmed page by page: five thousand Deployments as they come would need four times the memory, and keep it
-                items += map(self.store.slim, page.items)
                 version = page.resource_version
-        self.store.replace(items, version)
+                for body in page.items:
+                    items.append(self.store.prepare(body))
+                    if len(items) % BREATH == 0:
+                        await asyncio.sleep(0)
+        for done, _ in enumerate(self.store.replacing(items, version)):
+            if done % BREATH == 0:
+                await asyncio.sleep(0)
         self.relists += 1
         self._listed = True
         self._failures = 0

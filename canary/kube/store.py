@@ -9,24 +9,15 @@ Rejected: locking a key until its echo arrives (a lost echo would block it for e
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from canary.kube.resource import Object, Resource
-
-Key = tuple[str, str]
-"""Namespace (empty for cluster-scoped kinds) and name."""
+from canary.kube.shelf import Key, Packed, Shelf, number, pack, unpack
 
 Tell = Callable[[Resource, str, Object, Object | None], None]
 """Called with the resource, ADDED/MODIFIED/DELETED, the object, and the one that subscribers heard of before (or None)."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def version_of(body: Object) -> int:
-    """ResourceVersion as a number (Kubernetes orders them so since 1.35, and etcd always did); -1 when it is not one."""
-    return _number(body["metadata"].get("resourceVersion") or "")
 
 
 class Store:
@@ -41,56 +32,50 @@ class Store:
         self.resource_version = ""
         """How far the watch has come."""
         self._tell = tell
-        self._objects: dict[Key, Object] = {}
-        self._by_namespace: dict[str, dict[str, None]] = {}
+        self._shelf = Shelf()
         self._heard: dict[Key, Object | None] = {}
         """For keys with an own write whose echo is due: what subscribers last heard of."""
         self._dead: set[str] = set()
         """uids that we deleted and whose deletion the watch has not confirmed."""
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._shelf)
 
     def get(self, namespace: str, name: str) -> Object | None:
         """The object, or None."""
-        return self._objects.get((namespace, name))
+        return self._shelf.get((namespace, name))
 
     def list(self, namespace: str | None = None) -> Iterator[Object]:
-        """Objects of a namespace, or all. A snapshot: writes during the iteration do not disturb it."""
-        if namespace is None:
-            return iter(tuple(self._objects.values()))
-        return iter([self._objects[namespace, name] for name in self._by_namespace.get(namespace, ())])
+        """Objects of a namespace, or all: those that are there now and still are when their turn comes."""
+        keys = tuple(self._shelf.keys()) if namespace is None else self._shelf.within(namespace)
+        return (body for key in keys if (body := self._shelf.get(key)) is not None)
 
-    def slim(self, body: Object) -> Object:
-        """What is kept of an object: no managedFields (half of its bytes), equal short strings shared, a copy throughout."""
-        meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-        if self.metadata_only:
-            if LAST_APPLIED in (meta.get("annotations") or {}):
-                meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
-            rest: Object = {}
-        else:
-            rest = {key: value for key, value in body.items() if key not in {"apiVersion", "kind", "metadata"}}
-        head = {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": meta}
-        slim: Object = _shared({**head, **rest})
-        return slim
+    def prepare(self, body: Object) -> tuple[Key, Packed]:
+        """What is kept of a listed object, for `replace`: packed at once, since a whole list unpacked takes ten times the memory."""
+        return _key(body), pack(self._slim(body))
 
-    def replace(self, objects: Iterable[Object], resource_version: str) -> None:
-        """A complete list as of `resource_version`, of objects as `slim` returns them: what is missing has been deleted."""
-        listed = _number(resource_version)
-        rewound = 0 <= listed < _number(self.resource_version)  # etcd was restored: versions that we hold mean nothing now
+    def replacing(self, objects: Iterable[tuple[Key, Packed]], resource_version: str) -> Iterator[None]:
+        """Take in a complete list as of `resource_version`, prepared: what is missing from it has been deleted.
+
+        Goes on object by object as it is iterated, so that the caller can let others run: every step leaves the store sound,
+        own writes may come in between, and `resource_version` moves at the end.
+        """
+        listed = number(resource_version)
+        rewound = 0 <= listed < number(self.resource_version)  # etcd was restored: versions that we hold mean nothing now
         seen: set[Key] = set()
         uids: set[str] = set()
-        for body in objects:
-            key = self._key(body)
+        for key, packed in objects:
             seen.add(key)
-            uids.add(body["metadata"].get("uid", ""))
-            self._take(key, body, believe=rewound)
+            uids.add(packed.uid)
+            self._take(key, packed, believe=rewound)
+            yield
         self._dead &= uids
-        for key in self._objects.keys() - seen:
+        for key in self._shelf.keys() - seen:  # what remains is done in one go: a late write of ours cannot be taken for missing
+            current = self._shelf.head(key)
             # written by ourselves after the list was taken: the watch that starts now will tell
-            if rewound or not (key in self._heard and version_of(self._objects[key]) > listed):
-                self._drop(key, self._objects[key])
-        for key in self._heard.keys() - self._objects.keys() - seen:
+            if rewound or not (key in self._heard and current is not None and current.version > listed):
+                self._drop(key, None)
+        for key in self._heard.keys() - self._shelf.keys() - seen:
             # created and deleted, or deleted by ourselves, in the gap
             if (old := self._heard.pop(key)) is not None:
                 self._tell(self.resource, "DELETED", old, old)
@@ -101,92 +86,77 @@ class Store:
         self.resource_version = body["metadata"].get("resourceVersion") or self.resource_version
         if kind == "BOOKMARK":
             return
-        key = self._key(body)
+        key = _key(body)
         if kind == "DELETED":
-            self._deleted(key, body)
+            self._deleted(key, self._slim(body))
         else:
-            self._take(key, self.slim(body))
+            slim = self._slim(body)
+            self._take(key, pack(slim), slim)
 
     def put(self, body: Object) -> None:
         """The answer of our own write. Subscribers hear of it when the watch brings it."""
-        key = self._key(body)
-        version = version_of(body)
-        passed = 0 <= version <= _number(self.resource_version)
-        current = self._objects.get(key)
-        if passed or body["metadata"].get("uid") in self._dead or (current is not None and version_of(current) >= version):
+        key, packed = self.prepare(body)
+        current = self._shelf.head(key)
+        passed = 0 <= packed.version <= number(self.resource_version)
+        if passed or packed.uid in self._dead or (current is not None and current.version >= packed.version):
             return
-        self._heard.setdefault(key, current)
-        self._keep(key, self.slim(body))
+        self._heard.setdefault(key, self._shelf.get(key))
+        self._shelf.put(key, packed)
 
     def removed(self, namespace: str, name: str, uid: str) -> None:
         """Our own deletion went through: the object with this uid is gone for good."""
         key = (namespace, name)
-        current = self._objects.get(key)
-        if current is None or (uid and current["metadata"].get("uid") != uid):
+        current = self._shelf.head(key)
+        if current is None or (uid and current.uid != uid):
             return
-        self._dead.add(current["metadata"].get("uid", ""))
-        self._heard.setdefault(key, current)
-        self._forget(key)
+        self._dead.add(current.uid)
+        self._heard.setdefault(key, self._shelf.get(key))
+        self._shelf.drop(key)
 
-    def _take(self, key: Key, body: Object, *, believe: bool = False) -> None:
-        if body["metadata"].get("uid") in self._dead:
+    def _take(self, key: Key, packed: Packed, body: Object | None = None, *, believe: bool = False) -> None:
+        if packed.uid in self._dead:
             return
-        current = self._objects.get(key)
-        mine, theirs = version_of(current) if current is not None else -1, version_of(body)
-        if current is not None and mine > theirs >= 0 and not believe:
+        current = self._shelf.head(key)
+        if current is not None and current.version > packed.version >= 0 and not believe:
             return  # older than our own write, whose echo will come
-        if current is not None and mine == theirs >= 0 and key not in self._heard:
+        if current is not None and current.version == packed.version >= 0 and key not in self._heard:
             return  # listed again, and unchanged
-        old = self._heard.pop(key, current)
-        self._keep(key, body)
-        self._tell(self.resource, "ADDED" if old is None else "MODIFIED", self._objects[key], old)
+        old = self._heard.pop(key) if key in self._heard else self._shelf.get(key)
+        self._shelf.put(key, packed, body)
+        self._tell(self.resource, "ADDED" if old is None else "MODIFIED", body or unpack(packed), old)
 
     def _deleted(self, key: Key, body: Object) -> None:
         uid = body["metadata"].get("uid", "")
-        current = self._objects.get(key)
+        current = self._shelf.head(key)
         self._dead.discard(uid)
-        if current is not None and current["metadata"].get("uid", "") != uid:
+        if current is not None and current.uid != uid:
             # The name was taken again, by our own write: the predecessor's end is still news to subscribers.
             if (old := self._heard.get(key)) is not None and old["metadata"].get("uid", "") == uid:
                 self._heard[key] = None
-                self._tell(self.resource, "DELETED", self.slim(body), old)
+                self._tell(self.resource, "DELETED", body, old)
             return
-        self._drop(key, self.slim(body))
+        self._drop(key, body)
 
-    def _drop(self, key: Key, body: Object) -> None:
-        current = self._objects.get(key)
+    def _drop(self, key: Key, body: Object | None) -> None:
+        """Forget an object and say so; `body` is its last state when the watch has shown it."""
+        current = self._shelf.get(key)
         old = self._heard.pop(key, current)
-        self._forget(key)
+        self._shelf.drop(key)
         if old is not None:
-            self._tell(self.resource, "DELETED", body, old)
+            self._tell(self.resource, "DELETED", body or current or old, old)
 
-    def _key(self, body: Object) -> Key:
-        meta = body["metadata"]
-        return (meta.get("namespace", ""), meta["name"])
-
-    def _keep(self, key: Key, body: Object) -> None:
-        self._objects[key] = body
-        self._by_namespace.setdefault(key[0], {})[key[1]] = None
-
-    def _forget(self, key: Key) -> None:
-        if self._objects.pop(key, None) is not None:
-            names = self._by_namespace[key[0]]
-            names.pop(key[1], None)
-            if not names:
-                del self._by_namespace[key[0]]
+    def _slim(self, body: Object) -> Object:
+        """Without managedFields, which are half of an object's bytes, and with the head that lists and metadata-only answers lack."""
+        meta = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+        if self.metadata_only:
+            if LAST_APPLIED in (meta.get("annotations") or {}):
+                meta["annotations"] = {key: value for key, value in meta["annotations"].items() if key != LAST_APPLIED}
+            rest: Object = {}
+        else:
+            rest = {key: value for key, value in body.items() if key not in {"apiVersion", "kind", "metadata"}}
+        return {"apiVersion": self.resource.api_version, "kind": self.resource.kind, "metadata": meta, **rest}
 
 
-def _number(resource_version: str) -> int:
-    return int(resource_version) if resource_version.isdigit() else -1
-
-
-def _shared(value: Any) -> Any:
-    match value:
-        case dict():
-            return {sys.intern(key): _shared(inner) for key, inner in value.items()}
-        case list():
-            return [_shared(inner) for inner in value]
-        case str() if len(value) <= 64:
-            return sys.intern(value)
-        case _:
-            return value
+def _key(body: Object) -> Key:
+    meta = body["metadata"]
+    return (meta.get("namespace", ""), meta["name"])

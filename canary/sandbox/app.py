@@ -19,6 +19,7 @@ import signal
 from collections import defaultdict
 from dataclasses import dataclass
 
+_REASONS = {200: "OK", 404: "Not Found", 500: "Internal Server Error"}
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -38,10 +39,12 @@ class Meter:
         self._sums: dict[tuple[str, int], float] = defaultdict(float)
 
     def observe(self, path: str, status: int, seconds: float) -> None:
+        """Count one answer."""
         self._counts[path, status][bisect.bisect_left(BUCKETS, seconds)] += 1
         self._sums[path, status] += seconds
 
     def text(self) -> str:
+        """The text format of Prometheus."""
         lines = ["# TYPE http_request_duration_seconds histogram"]
         for (path, status), counts in self._counts.items():
             labels = f'method="GET",path="{path}",status="{status}"'
@@ -55,25 +58,40 @@ class Meter:
 
 
 class App:
-    """One pod."""
+    """One pod: `serve` is called for each connection, `finish` before the end."""
 
     def __init__(self, *, pod: str, version: str, behaviour: Behaviour) -> None:
         self._body = json.dumps({"hostname": pod, "version": version, "message": f"greetings from podinfo v{version}"})
         self._behaviour = behaviour
         self._meter = Meter()
         self._random = random.Random()
+        self._answering = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection, one after another."""
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError, ValueError, IndexError):
             while head := await reader.readuntil(b"\r\n\r\n"):
-                await _skip_body(reader, head)
-                path = head.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
-                status, body = await self._answer(path)
-                head_out = f"HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
-                writer.write((head_out + body).encode())
-                await writer.drain()
+                self._answering += 1
+                try:
+                    await self._exchange(reader, writer, head)
+                finally:
+                    self._answering -= 1
         writer.close()
+
+    async def finish(self, seconds: float = 5.0) -> None:
+        """Return when nobody is being answered any more, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._answering:  # noqa: ASYNC110 - polled once, at the end of a life
+                    await asyncio.sleep(0.01)
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        await _skip_body(reader, head)
+        path = head.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
+        status, body = await self._answer(path)
+        head_out = f"HTTP/1.1 {status} {_REASONS.get(status, 'status')}\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write((head_out + body).encode())
+        await writer.drain()
 
     async def _answer(self, path: str) -> tuple[int, str]:
         if path == "/metrics":
@@ -88,7 +106,7 @@ class App:
         match kind:
             case "healthz" | "readyz":
                 return 200, "OK\n", kind
-            case "status" if argument.isdigit():
+            case "status" if argument.isdigit() and 200 <= int(argument) <= 599:
                 return int(argument), f"{argument}\n", "status"
             case "delay" if argument.isdigit():
                 await asyncio.sleep(min(10, int(argument)))
@@ -117,6 +135,7 @@ async def run(host: str, port: int, app: App) -> None:
     server = await asyncio.start_server(app.serve, host, port, backlog=512)
     await stop.wait()
     server.close()
+    await app.finish()
 
 
 def main() -> None:

@@ -1,38 +1,42 @@
 """The sandbox's node: Deployments become ready because their pods really run, as local processes.
 
 One small level-triggered loop instead of upstream's chain of controllers (ReplicaSets, scheduler, kubelet): what a progressive delivery
-operator sees is a Deployment whose status counts updated and available replicas, Pods with addresses, and Services that select them. An old
-pod is stopped only after its successor answers, so a rollout here is as gapless as a real one.
+operator sees is a Deployment whose status counts updated and available replicas, Pods with addresses, and Services that select them. New pods
+come first and old ones go only when all new ones answer, so a rollout here is as gapless as a real one, and one that cannot succeed takes
+nothing away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import hashlib
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from canary.core.errors import CanaryError, Retryable
+from canary.core.errors import CanaryError
 from canary.kube.cluster import Cluster
 from canary.kube.resource import DEPLOYMENTS, PODS, Object
 from canary.sandbox.app import Behaviour
-from canary.sandbox.processes import Child, free_port, listening
-
-log = logging.getLogger(__name__)
+from canary.sandbox.crew import Crew
+from canary.sandbox.processes import Child, Ended, free_port
+from canary.sandbox.statuses import deployment_status, pod_status
 
 Registry = Mapping[str, Behaviour]
 """What each image does, as a container registry would hold it; an unknown image cannot be pulled."""
 
+PROBE_SECONDS = 0.5
+"""Between two questions for a pod's health. A kubelet asks at most every second; here a version is a few seconds old when it is judged."""
+_START_SECONDS = 15.0
+"""Within which a pod must answer for the first time."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Pod:
     """One process that stands for a pod."""
 
@@ -48,12 +52,16 @@ class Pod:
 
 
 class Node:
-    """Runs the pods of all Deployments. `changed()` is called whenever the set of ready pods has changed."""
+    """Runs the pods of all Deployments.
 
-    def __init__(self, api: Cluster, images: Registry, folder: Path, *, changed: Callable[[], None]) -> None:
+    `changed` is called whenever the set of ready pods has changed, and returns when the network has followed.
+    """
+
+    def __init__(self, api: Cluster, images: Registry, folder: Path, *, crew: Crew, changed: Callable[[], Awaitable[None]]) -> None:
         self._api = api
         self._images = images
         self._folder = folder
+        self._crew = crew
         self._changed = changed
         self._pods: dict[tuple[str, str], list[Pod]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
@@ -68,18 +76,17 @@ class Node:
         key = (deployment["metadata"]["namespace"], deployment["metadata"]["name"])
         async with self._locks.setdefault(key, asyncio.Lock()):
             pods = self._pods.setdefault(key, [])
-            gone = "deletionTimestamp" in deployment["metadata"]
-            want = 0 if gone else deployment["spec"].get("replicas", 1)
+            want = 0 if "deletionTimestamp" in deployment["metadata"] else deployment["spec"].get("replicas", 1)
             template = _hash(deployment["spec"]["template"])
             current = [pod for pod in pods if pod.template == template]
-            for _ in range(want - len(current)):
-                current.append(await self._start(key, deployment, template))
+            current += [await self._start(key, deployment, template) for _ in range(want - len(current))]
             await self._status(deployment, want)
             for pod in current[want:]:
                 await self._stop(key, pod)
             await self._until_ready(current[:want])
-            for pod in [pod for pod in pods if pod.template != template]:
-                await self._stop(key, pod)
+            if all(pod.ready for pod in current[:want]):
+                for pod in [pod for pod in pods if pod.template != template]:
+                    await self._stop(key, pod)
             await self._status(deployment, want)
 
     async def remove(self, namespace: str, name: str) -> None:
@@ -90,21 +97,11 @@ class Node:
                 await self._stop(key, pod)
 
     async def probe(self) -> None:
-        """Ask every pod for its health once a second, as a kubelet does; the pods count these requests like any other."""
+        """Ask every pod for its health again and again, as a kubelet does; the pods count these requests like any other."""
         async with ClientSession(timeout=ClientTimeout(total=1)) as session:
             while True:
-                await asyncio.gather(*(self._ask(session, pod) for pod in self.ready_pods()))
-                await asyncio.sleep(1.0)
-
-    @staticmethod
-    async def _ask(session: ClientSession, pod: Pod) -> None:
-        with contextlib.suppress(ClientError, TimeoutError):
-            async with session.get(f"http://127.0.0.1:{pod.port}/healthz") as answer:
-                await answer.read()
-
-    async def stop(self) -> None:
-        """Stop every process."""
-        await asyncio.gather(*(pod.child.stop(grace=1.0) for pods in self._pods.values() for pod in pods))
+                await asyncio.gather(*(_answers(session, pod) for pod in self.ready_pods()))
+                await asyncio.sleep(PROBE_SECONDS)
 
     async def _start(self, key: tuple[str, str], deployment: Object, template: str) -> Pod:
         container = deployment["spec"]["template"]["spec"]["containers"][0]
@@ -112,36 +109,37 @@ class Node:
         self._serial += 1
         name = f"{key[1]}-{template}-{_safe(f'{key}{self._serial}', 5)}"
         behaviour = self._images.get(image, Behaviour())
-        command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("app.py")), f"--port={port}", f"--pod={name}"]
+        command = [sys.executable, "-I", "-S", Path(__file__).with_name("app.py"), f"--port={port}", f"--pod={name}"]
         command += [f"--version={image.rpartition(':')[2]}", f"--error-rate={behaviour.error_rate}", f"--latency-ms={behaviour.latency_ms}"]
-        child = Child(name, command, log=self._folder / "pods.log")
+        child = Child(f"pod {name}", command, log=self._folder / f"pod-{name}.log")
         labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
         pod = Pod(key[0], name, key[1], template, labels, image, port, child)
         self._pods[key].append(pod)
         if image in self._images:
-            await child.start()
+            await self._crew.start(child)
         await self._publish(pod, deployment)
         return pod
 
     async def _until_ready(self, pods: Iterable[Pod]) -> None:
-        """Wait for all that can become ready; a pod whose image cannot be pulled never does."""
-        for pod in [pod for pod in pods if not pod.ready and pod.image in self._images]:
-            try:
-                await pod.child.until(lambda port=pod.port: listening(port))  # type: ignore[misc]
-            except Retryable as error:
-                log.warning("pod %s: %s", pod.name, error)
-                continue
-            pod.ready = True
-            await self._pod_status(pod)
-            self._changed()
+        """Wait for all that can become ready; a pod whose image cannot be pulled never does. Raises Ended."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _START_SECONDS
+        async with ClientSession(timeout=ClientTimeout(total=1)) as session:
+            for pod in [pod for pod in pods if not pod.ready and pod.image in self._images]:
+                while not await _answers(session, pod):
+                    if loop.time() > end:
+                        raise Ended(f"{pod.child.name} does not answer after {_START_SECONDS:g} s", detail=pod.child.tail())
+                    await asyncio.sleep(0.02)
+                pod.ready = True
+                await self._pod_status(pod)
+                await self._changed()
 
     async def _stop(self, key: tuple[str, str], pod: Pod) -> None:
         """Out of the network first, then the process: whoever is being answered still gets his answer."""
         self._pods[key].remove(pod)
         if pod.ready:
-            self._changed()
-            await asyncio.sleep(0.2)
-        await pod.child.stop(grace=2.0)
+            await self._changed()
+        await self._crew.dismiss(pod.child)
         with contextlib.suppress(CanaryError):
             await self._api.delete(PODS, pod.namespace, pod.name)
 
@@ -157,17 +155,7 @@ class Node:
             await self._pod_status(pod)
 
     async def _pod_status(self, pod: Pod) -> None:
-        state = (
-            {"running": {}}
-            if pod.ready
-            else {"waiting": {"reason": "ContainerCreating" if pod.image in self._images else "ImagePullBackOff"}}
-        )
-        status = {
-            "phase": "Running" if pod.ready else "Pending",
-            "podIP": "127.0.0.1",
-            "conditions": [{"type": "Ready", "status": str(pod.ready)}],
-            "containerStatuses": [{"name": "main", "image": pod.image, "ready": pod.ready, "restartCount": 0, "state": state}],
-        }
+        status = pod_status(image=pod.image, ready=pod.ready, pulled=pod.image in self._images)
         with contextlib.suppress(CanaryError):
             await self._api.merge(PODS, pod.namespace, pod.name, {"status": status}, subresource="status")
 
@@ -176,38 +164,25 @@ class Node:
         pods = self._pods[meta["namespace"], meta["name"]]
         template = _hash(deployment["spec"]["template"])
         updated = [pod for pod in pods if pod.template == template][:want]
-        available = sum(pod.ready for pod in pods)
-        enough = available >= want
-        progress = all(pod.ready for pod in updated) and len(pods) == want
-        status = {
-            "observedGeneration": meta["generation"],
-            "replicas": len(pods),
-            "updatedReplicas": len(updated),
-            "readyReplicas": available,
-            "availableReplicas": available,
-            "unavailableReplicas": max(0, want - available),
-            "conditions": [
-                _condition(deployment, "Available", enough, "MinimumReplicasAvailable" if enough else "MinimumReplicasUnavailable"),
-                _condition(deployment, "Progressing", True, "NewReplicaSetAvailable" if progress else "ReplicaSetUpdated"),
-            ],
-        }
+        status = deployment_status(
+            deployment,
+            want=want,
+            replicas=len(pods),
+            updated=len(updated),
+            updated_ready=sum(pod.ready for pod in updated),
+            ready=sum(pod.ready for pod in pods),
+        )
         with contextlib.suppress(CanaryError):  # deleted or changed meanwhile: the next event brings us back
             await self._api.merge(DEPLOYMENTS, meta["namespace"], meta["name"], {"status": status}, subresource="status")
 
 
-def _condition(deployment: Object, kind: str, state: bool, reason: str) -> dict[str, str]:  # noqa: FBT001
-    """A condition whose transition time moves only when it changes state."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    old = next((one for one in (deployment.get("status") or {}).get("conditions") or () if one["type"] == kind), None)
-    same = old and old["status"] == str(state)
-    return {
-        "type": kind,
-        "status": str(state),
-        "reason": reason,
-        "message": reason,
-        "lastUpdateTime": now,
-        "lastTransitionTime": old["lastTransitionTime"] if old and same else now,
-    }
+async def _answers(session: ClientSession, pod: Pod) -> bool:
+    """The readiness probe. The same path before and after: the first one begins the series that the next ones add to."""
+    with contextlib.suppress(ClientError, TimeoutError):
+        async with session.get(f"http://127.0.0.1:{pod.port}/readyz") as answer:
+            await answer.read()
+            return answer.status == 200
+    return False
 
 
 def _hash(template: Object) -> str:

@@ -7,17 +7,23 @@ Configuration is files that Envoy watches (xDS over the file system), replaced b
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import re
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from canary.kube.resource import Object
-from canary.sandbox.processes import Child, free_port, listening
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
+from canary.kube.resource import Object
+from canary.sandbox.crew import Crew
+from canary.sandbox.processes import Child, Ended, free_port, listening
+
+_PATIENCE = 5.0
+"""Seconds within which Envoy must have taken a configuration; it takes milliseconds."""
 _TYPE = "type.googleapis.com/envoy"
 
 
@@ -37,20 +43,21 @@ class Backend:
 
 
 class Envoy:
-    """Start, configure, read counters, stop. `home` is the namespace whose Services resolve by their short names."""
+    """Start, configure, read counters. `home` is the namespace whose Services resolve by their short names."""
 
     def __init__(self, binary: Path, folder: Path, *, home: str) -> None:
-        self._folder = folder
-        self._home = home
         self.port = free_port()
         self.users_port = free_port()
         self.admin_port = free_port()
-        self._child = Child(
-            "envoy",
-            [str(binary), "-c", f"{folder}/envoy.json", "--concurrency", "1", "-l", "warning", "--use-dynamic-base-id"],
-            log=folder / "envoy.log",
-        )
-        self._written: dict[str, str] = {}
+        self._folder = folder
+        self._home = home
+        # Hot restart would leave shared memory behind, which all Envoys of a machine have in common.
+        flags = ["-c", folder / "envoy.json", "--concurrency", "1", "-l", "warning", "--disable-hot-restart"]
+        self._child = Child("envoy", [binary, *flags], log=folder / "envoy.log")
+        self._contents: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
+        self._serial = itertools.count(1)
+        self._lock = asyncio.Lock()
 
     @property
     def url(self) -> str:
@@ -64,50 +71,69 @@ class Envoy:
 
     @property
     def admin(self) -> str:
+        """Address of the statistics, in Prometheus' format at /stats/prometheus."""
         return f"127.0.0.1:{self.admin_port}"
 
-    async def start(self) -> None:
-        """Returns when the proxy listens."""
-        self.configure((), ())
+    async def start(self, crew: Crew) -> None:
+        """Returns when both proxies listen. Raises Ended."""
+        self._place((), ())
         (self._folder / "envoy.json").write_text(json.dumps(self._bootstrap()))
-        await self._child.start()
-        await self._child.until(lambda: listening(self.port))
+        await crew.start(self._child, ready=lambda: listening(self.port) and listening(self.users_port))
 
-    async def stop(self) -> None:
-        await self._child.stop(grace=1.0)
+    async def configure(self, backends: Sequence[Backend], routes: Iterable[Object]) -> None:
+        """Bring clusters and routes in line; returns when Envoy has taken them. Raises Ended when it refuses."""
+        async with self._lock:
+            self._place(backends, routes)
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    while not self._versions.items() <= (await self._taken()).items():  # noqa: ASYNC110 - a file, not an event
+                        await asyncio.sleep(0.01)
+            except TimeoutError:
+                raise Ended("envoy did not take its new configuration", detail=self._child.tail()) from None
 
-    def configure(self, backends: Sequence[Backend], routes: Iterable[Object]) -> None:
-        """Bring clusters and routes in line; unchanged files are left alone."""
-        clusters = [_cluster(backend) for backend in backends]
-        hosts = virtual_hosts(backends, list(routes), home=self._home)
-        # Clusters first: a route that names an unknown cluster would answer 503 until the other file is read.
-        self._write("cds.json", {"resources": clusters})
-        config = {"@type": f"{_TYPE}.config.route.v3.RouteConfiguration", "name": "mesh", "virtual_hosts": hosts}
-        self._write("rds.json", {"resources": [config]})
-
-    def users_requests(self) -> tuple[int, int]:
-        """Requests that users have made, and how many of them failed. Blocking.
+    async def users_requests(self) -> tuple[int, int]:
+        """Requests that users have made, and how many of them failed. Raises OSError when Envoy does not answer.
 
         Counted at the listener: a cluster's own counters begin anew whenever its endpoints change.
         """
-        found = self._counters("^http.users.downstream_rq_(completed|5xx)$")
-        return found.get("http.users.downstream_rq_completed", 0), found.get("http.users.downstream_rq_5xx", 0)
+        found = dict(
+            re.findall(r"(?m)^http\.users\.downstream_rq_(completed|5xx): (\d+)$", await self._stats("downstream_rq_(completed|5xx)"))
+        )
+        return int(found.get("completed", 0)), int(found.get("5xx", 0))
 
-    def _counters(self, pattern: str) -> dict[str, int]:
-        url = f"http://{self.admin}/stats?usedonly&filter={pattern}"
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own admin port
-            lines = answer.read().decode().splitlines()
-        found = (re.fullmatch(r"(.+): (\d+)", line) for line in lines)
-        return {match[1]: int(match[2]) for match in found if match}
+    async def _taken(self) -> dict[str, str]:
+        """The versions of its configuration that Envoy says it uses, by file."""
+        text = await self._stats("version_text")
+        names = {"cluster_manager.cds": "cds.json", "http.mesh.rds.mesh": "rds.json"}
+        return {names[name]: said for name, said in re.findall(r'(?m)^(.+)\.version_text: "(.*)"$', text) if name in names}
 
-    def _write(self, name: str, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, sort_keys=True)
-        if self._written.get(name) == text:
+    async def _stats(self, pattern: str) -> str:
+        try:
+            limits = ClientTimeout(total=_PATIENCE)
+            async with (
+                ClientSession(f"http://{self.admin}", timeout=limits) as session,
+                session.get("/stats", params={"filter": pattern}) as answer,
+            ):
+                return await answer.text()
+        except (ClientError, TimeoutError) as error:
+            raise OSError(f"envoy does not answer: {error}") from error
+
+    def _place(self, backends: Sequence[Backend], routes: Iterable[Object]) -> None:
+        """Write both files. Clusters first: a route to an unknown cluster would answer 503 until the other file is read."""
+        hosts = virtual_hosts(backends, list(routes), home=self._home)
+        config = {"@type": f"{_TYPE}.config.route.v3.RouteConfiguration", "name": "mesh", "virtual_hosts": hosts}
+        self._write("cds.json", [_cluster(backend) for backend in backends])
+        self._write("rds.json", [config])
+
+    def _write(self, name: str, resources: Sequence[Mapping[str, Any]]) -> None:
+        """Replace a file by rename, which Envoy watches for; an unchanged one is left alone."""
+        content = json.dumps(resources, sort_keys=True)
+        if self._contents.get(name) == content:
             return
+        self._contents[name], self._versions[name] = content, str(next(self._serial))
         new = self._folder / f"{name}.new"
-        new.write_text(text)
-        new.replace(self._folder / name)  # Envoy watches for moves into place
-        self._written[name] = text
+        new.write_text(f'{{"version_info": "{self._versions[name]}", "resources": {content}}}')
+        new.replace(self._folder / name)
 
     def _bootstrap(self) -> dict[str, Any]:
         def source(name: str) -> dict[str, Any]:
@@ -173,9 +199,9 @@ def _domains(backend: Backend, route: Object | None, home: str) -> list[str]:
     names = [f"{name}.{namespace}", f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.cluster.local"]
     if namespace == home:
         names.append(name)
-    names += (route["spec"].get("hostnames") or ()) if route else ()
-    port = [f"{one}:{backend.port}" for one in names]
-    return [*names, *port] if backend.port == 80 else port
+    hosts = list((route["spec"].get("hostnames") or ()) if route else ())
+    port = [f"{one}:{backend.port}" for one in [*names, *hosts]]
+    return [*names, *hosts, *port] if backend.port == 80 else [*hosts, *port]
 
 
 def _rules(route: Object, known: Mapping[tuple[str, str, int], str]) -> list[dict[str, Any]]:
@@ -207,13 +233,14 @@ def _match(wanted: Mapping[str, Any]) -> dict[str, Any]:
             out["prefix"] = "/"
         case _:
             out["path_separated_prefix"] = path["value"].rstrip("/")
-    headers = [
-        {
-            "name": header["name"],
-            "string_match": {"safe_regex": {"regex": header["value"]}}
-            if header.get("type") == "RegularExpression"
-            else {"exact": header["value"]},
-        }
-        for header in wanted.get("headers") or ()
-    ]
-    return {**out, **({"headers": headers} if headers else {})}
+    headers = [{"name": header["name"], "string_match": _text(header)} for header in wanted.get("headers") or ()]
+    params = [{"name": param["name"], "string_match": _text(param)} for param in wanted.get("queryParams") or ()]
+    if method := wanted.get("method"):
+        headers.append({"name": ":method", "string_match": {"exact": method}})
+    return {**out, **({"headers": headers} if headers else {}), **({"query_parameters": params} if params else {})}
+
+
+def _text(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    if wanted.get("type") == "RegularExpression":
+        return {"safe_regex": {"regex": wanted["value"]}}
+    return {"exact": wanted["value"]}

@@ -102,6 +102,8 @@ def item_key(node: Node, item: Any) -> str:
     """The path element of one item of a list of type map or set. Raises KeyError when no key field is there and none has a default."""
     if node.list_type == "set":
         return "v:" + json.dumps(item, separators=(",", ":"))
+    if type(item) is not dict:
+        raise KeyError(", ".join(node.list_keys))
     presets = node.items.defaults if node.items is not None else {}
     found = {key: item.get(key, presets.get(key)) for key in sorted(node.list_keys) if key in item or key in presets}
     if not found:

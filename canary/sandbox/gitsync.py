@@ -1,11 +1,13 @@
-"""The sandbox's GitOps engine: what is on the branch is applied to the API, by server-side apply, again and again.
+"""The sandbox's GitOps engine: what is on the branch is applied to the API, by server-side apply, whenever it changes.
 
-It plays the part that Flux or Argo CD plays in a cluster, so that a release is a commit, and a revert commit is a rollback that sticks.
+It plays the part that Flux or Argo CD plays in a cluster, so that a release is a commit, and a revert commit is a rollback that sticks. The
+developer who makes those commits is here too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +16,11 @@ import yaml
 
 from canary.core.errors import Retryable
 from canary.kube.resource import Object
+from canary.sandbox.processes import run
 
-_CLEAN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+log = logging.getLogger(__name__)
+
+_CLEAN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "no_proxy": "127.0.0.1"}
 _IDENTITY = {
     name: value for who in ("AUTHOR", "COMMITTER") for name, value in ((f"GIT_{who}_NAME", "dev"), (f"GIT_{who}_EMAIL", "dev@example.com"))
 }
@@ -25,46 +30,50 @@ class Applier(Protocol):
     """Whoever can apply one manifest of any kind."""
 
     async def apply_any(self, manifest: Object) -> None:
-        """Server-side apply as another field manager than the operator's."""
+        """Server-side apply as another field manager than the operator's. Raises Retryable, or Rejected for good."""
         ...
 
 
 async def git(*arguments: str, cwd: Path) -> str:
-    """Run git; Retryable with its own words when it fails."""
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *arguments,
-        cwd=cwd,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **_CLEAN, **_IDENTITY, "no_proxy": "127.0.0.1"},
-    )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise Retryable(f"git {arguments[0]}: {err.decode(errors='replace').strip()[-300:]}")
-    return out.decode()
+    """Run git, without the user's own configuration. Raises Retryable with its own words when it fails."""
+    return await run("git", *arguments, cwd=cwd, env={**_CLEAN, **_IDENTITY})
 
 
 class GitSync:
-    """Follows one branch of one repository in a clone of its own; also the developer's hands (`commit`)."""
+    """Follows branch main of one repository in a clone of its own. `every`: seconds between looks."""
 
     def __init__(self, url: str, folder: Path, applier: Applier, *, every: float = 0.5) -> None:
+        self.applied = ""
+        """The newest commit of which everything was applied."""
         self._url = url
         self._clone = folder / "clone"
         self._applier = applier
         self._every = every
-        self._applied = ""
         self._lock = asyncio.Lock()
+        self._going = asyncio.Event()
+        self._going.set()
 
     async def run(self) -> None:
-        """Follow the branch until cancelled."""
+        """Follow the branch until cancelled. Raises Rejected for a manifest that can never be applied."""
         while True:
-            await self.sync()
+            try:
+                await self.sync()
+            except Retryable as error:
+                log.warning("sync: %s", error)
             await asyncio.sleep(self._every)
+
+    def suspend(self) -> None:
+        """Apply nothing until `resume`."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Go on after `suspend`."""
+        self._going.set()
 
     async def sync(self) -> str:
         """Apply the branch's head if it is new; returns its commit id."""
         async with self._lock:
+            await self._going.wait()
             return await self._sync()
 
     async def _sync(self) -> str:
@@ -72,12 +81,13 @@ class GitSync:
             await git("clone", "-q", self._url, str(self._clone), cwd=self._clone.parent)
         await git("fetch", "-q", "origin", "main", cwd=self._clone)
         head = (await git("rev-parse", "FETCH_HEAD", cwd=self._clone)).strip()
-        if head != self._applied:
+        if head != self.applied:
             await git("reset", "-q", "--hard", "FETCH_HEAD", cwd=self._clone)
             for file in sorted(self._clone.rglob("*.yaml")):
                 for manifest in yaml.safe_load_all(file.read_text()):
-                    await self._applier.apply_any(manifest)
-            self._applied = head
+                    if manifest:
+                        await self._applier.apply_any(manifest)
+            self.applied = head
         return head
 
 
@@ -88,16 +98,12 @@ class Developer:
         self._url = url
         self._clone = folder / "developer"
 
-    async def replace(self, path: str, old: str, new: str, *, message: str) -> str:
-        """Change one text in one file, commit and push; returns the commit id. ValueError when `old` is not there exactly once."""
+    async def write(self, path: str, text: str, *, message: str) -> str:
+        """Put this content into one file, commit and push; returns the commit id."""
         if not self._clone.exists():
             await git("clone", "-q", self._url, str(self._clone), cwd=self._clone.parent)
         await git("pull", "-q", "--ff-only", cwd=self._clone)
-        file = self._clone / path
-        text = file.read_text()
-        if text.count(old) != 1:
-            raise ValueError(f"{path} holds {old!r} {text.count(old)} times, not once")
-        file.write_text(text.replace(old, new))
+        (self._clone / path).write_text(text)
         await git("commit", "-q", "-am", message, cwd=self._clone)
         await git("push", "-q", "origin", "HEAD:main", cwd=self._clone)
         return (await git("rev-parse", "HEAD", cwd=self._clone)).strip()

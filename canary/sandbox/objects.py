@@ -135,6 +135,22 @@ def _check_types(resource: Resource, part: Object) -> None:
             )
 
 
+def misfits(resource: Resource, config: Object) -> list[tuple[str, str]]:
+    """Places of an applied configuration whose type is not the schema's: (path, what is wrong)."""
+    found: list[Violation] = []
+    for key, value in config.items():
+        child = resource.typed.props.get(key)
+        if child is not None and value is not None:
+            validate(child, _drop_nulls(value), (None, key), found)
+    names = {"object": "map", "array": "list", "integer": "numeric", "number": "numeric"}
+    out: list[tuple[str, str]] = []
+    for one in found:
+        if one.reason == "FieldValueTypeInvalid" and " date-time" not in one.message:
+            wanted = one.message.split("must be of type ", 1)[1].split(":", 1)[0]
+            out.append((one.path, f"expected {names.get(wanted, wanted)}, got {one.message.rsplit(': ', 1)[-1]}"))
+    return out
+
+
 def _drop_nulls(value: Any) -> Any:
     """Go decodes null into any field; only what is there must have the right type."""
     if type(value) is dict:

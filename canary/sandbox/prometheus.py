@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
+from canary.sandbox.crew import Crew
 from canary.sandbox.processes import Child, free_port, listening
 
 _SERIES = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
@@ -32,14 +33,16 @@ class ScrapeTarget:
 
 
 class PodMetrics:
-    """`/metrics` of all pods together, each series labelled with its pod."""
+    """`/metrics` of all pods together, each series labelled with its pod. A pod that does not answer within `timeout` seconds is left out."""
 
-    def __init__(self, targets: Callable[[], Iterable[ScrapeTarget]]) -> None:
-        self._targets = targets
+    def __init__(self, targets: Callable[[], Iterable[ScrapeTarget]], *, timeout: float = 0.2) -> None:
         self.port = free_port()
+        self._targets = targets
+        self._timeout = ClientTimeout(total=timeout)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
+        """Listen."""
         app = web.Application()
         app.router.add_get("/metrics", self._scrape)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -47,11 +50,12 @@ class PodMetrics:
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
 
     async def stop(self) -> None:
+        """Stop listening."""
         if self._runner:
             await self._runner.cleanup()
 
     async def _scrape(self, _: web.Request) -> web.Response:
-        async with ClientSession(timeout=ClientTimeout(total=0.4)) as session:
+        async with ClientSession(timeout=self._timeout) as session:
             texts = await asyncio.gather(*(self._pod(session, target) for target in self._targets()))
         return web.Response(text="".join(texts), headers={"Content-Type": "text/plain; version=0.0.4"})
 
@@ -71,41 +75,39 @@ def labelled(text: str, target: ScrapeTarget) -> str:
 
 
 class Prometheus:
-    """Start, give it targets, stop."""
+    """Start it with its targets. `scrape_seconds` is short, so that a version of a few seconds' age has been measured twice."""
 
-    def __init__(self, binary: Path, folder: Path, *, scrape_seconds: float = 0.5) -> None:
+    def __init__(self, binary: Path, folder: Path, *, scrape_seconds: float = 0.25) -> None:
         self._folder = folder
         self._port = free_port()
         self._scrape = scrape_seconds
-        self._child = Child(
-            "prometheus",
-            [
-                str(binary),
-                f"--config.file={folder}/prometheus.yml",
-                f"--storage.tsdb.path={folder}/prometheus-data",
-                f"--web.listen-address=127.0.0.1:{self._port}",
-                "--log.level=warn",
-            ],
-            log=folder / "prometheus.log",
-        )
+        flags = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/prometheus-data", "--log.level=warn"]
+        command = [binary, *flags, f"--web.listen-address=127.0.0.1:{self._port}"]
+        self._child = Child("prometheus", command, log=folder / "prometheus.log")
 
     @property
     def url(self) -> str:
+        """Base URL of its API."""
         return f"http://127.0.0.1:{self._port}"
 
-    async def start(self, *, pods: str, envoy: str) -> None:
-        """Returns when it listens; its first scrape comes up to five seconds later. `pods`, `envoy`: addresses to scrape."""
-        milliseconds = int(self._scrape * 1000)
+    async def start(self, crew: Crew, *, pods: str, envoy: str) -> None:
+        """Returns when it listens; its first scrape comes five seconds later (`measures`). `pods`, `envoy`: addresses to scrape."""
+        interval = f"{int(self._scrape * 1000)}ms"
         config = {
-            "global": {"scrape_interval": f"{milliseconds}ms", "scrape_timeout": f"{milliseconds}ms"},
+            "global": {"scrape_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [
                 {"job_name": "pods", "honor_labels": True, "static_configs": [{"targets": [pods]}]},
                 {"job_name": "envoy", "metrics_path": "/stats/prometheus", "static_configs": [{"targets": [envoy]}]},
             ],
         }
         (self._folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        await self._child.start()
-        await self._child.until(lambda: listening(self._port))
+        await crew.start(self._child, ready=lambda: listening(self._port))
 
-    async def stop(self) -> None:
-        await self._child.stop()
+    async def measures(self) -> bool:
+        """Whether it has scraped both: it hands new targets to its scrapers only every five seconds, whatever the interval is."""
+        try:
+            limits, query = ClientTimeout(total=5), {"query": "up == 1"}
+            async with ClientSession(self.url, timeout=limits) as session, session.get("/api/v1/query", params=query) as answer:
+                return len((await answer.json())["data"]["result"]) == 2
+        except (ClientError, TimeoutError, KeyError, ValueError):
+            return False

@@ -161,8 +161,19 @@ def _repeats_int_or_string(raw: Mapping[str, Any], *, int_or_string: bool) -> bo
     return int_or_string and set(raw) == {"anyOf"}
 
 
+_FLAGS: Final = re.compile(r"\(\?([imsU]+)\)")
+
+
 def go_pattern(pattern: str) -> re.Pattern[str] | None:
-    """A Go (RE2) pattern for Python: ASCII classes, `$` only at the very end. None when Python cannot read it (nothing is checked then)."""
+    """A Go (RE2) pattern for Python: ASCII classes, `$` only at the very end, flags wherever they stand.
+
+    None when Python cannot read it (nothing is checked then).
+    """
+    flags = re.ASCII
+    for letters in _FLAGS.findall(pattern):
+        flags |= re.IGNORECASE if "i" in letters else 0
+        flags |= re.DOTALL if "s" in letters else 0
+    pattern = _FLAGS.sub("", pattern)
     out: list[str] = []
     in_class = False
     index = 0
@@ -179,7 +190,7 @@ def go_pattern(pattern: str) -> re.Pattern[str] | None:
         out.append("\\Z" if char == "$" and not in_class else char)
         index += 1
     try:
-        return re.compile("".join(out), re.ASCII)
+        return re.compile("".join(out), flags)
     except re.error:
         return None
 

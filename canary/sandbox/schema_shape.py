@@ -5,11 +5,12 @@ does. Stored objects are therefore never modified in place, and "nothing changed
 were the largest cost of a status patch).
 """
 
-from typing import Any
+from typing import Any, Final
 
 from canary.sandbox.quantity import canonical
 from canary.sandbox.schema_nodes import Node
 
+_ZEROS: Final = {"string": "", "integer": 0, "number": 0, "boolean": False}
 TYPE_META = frozenset(("apiVersion", "kind", "metadata"))
 
 
@@ -94,15 +95,24 @@ def settle(node: Node, value: Any) -> Any:
     if type(value) is dict:
         return _settle_object(node, value) if node.props else _settle_map(node, value)
     if type(value) is list and node.items is not None:
-        items = [settle(node.items, item) for item in value]
+        items = [_settle_element(node.items, item) for item in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return canonical(value) if node.format == "quantity" else value
+
+
+def _settle_element(node: Node, item: Any) -> Any:
+    """An element of a list or map; null is the zero value of its type there."""
+    if item is not None:
+        return settle(node, item)
+    if node.props:
+        return settle(node, {})
+    return _ZEROS.get(node.type, "0" if node.format == "quantity" else None)
 
 
 def _settle_map(node: Node, value: dict[str, Any]) -> dict[str, Any]:
     if node.additional is None:
         return value
-    new = {key: settle(node.additional, item) for key, item in value.items()}
+    new = {key: _settle_element(node.additional, item) for key, item in value.items()}
     return value if all(new[key] is item for key, item in value.items()) else new
 
 

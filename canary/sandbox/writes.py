@@ -260,13 +260,12 @@ class Writer:
             raise errors.bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
     def _check_declared(self, resource: Resource, config: Object, name: str) -> None:
-        unknown = unknown_fields(resource.typed, config)
-        if unknown:
+        problems = [f".{path}: field not declared in schema" for path in sorted(unknown_fields(resource.typed, config))]
+        problems += [f".{path}: {text}" for path, text in objects.misfits(resource, config)]
+        if problems:
             namespace = (config.get("metadata") or {}).get("namespace", "")
-            group_version = f"{resource.group}/{resource.version}"
-            who = f"({namespace}/{name}; {group_version}, Kind={resource.kind})"
-            why = ", ".join(f".{path}: field not declared in schema" for path in sorted(unknown))
-            raise errors.ApiError(500, "", f"failed to create typed patch object {who}: {why}")
+            who = f"({namespace}/{name}; {resource.group}/{resource.version}, Kind={resource.kind})"
+            raise errors.ApiError(500, "", f"failed to create typed patch object {who}: {', '.join(problems)}")
 
     def _author(self, resource: Resource, options: WriteOptions, subresource: str) -> Author:
         return Author(options.manager, resource.api_version, subresource, timestamp(self._clock()))

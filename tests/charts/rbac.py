@@ -45,7 +45,7 @@ def rendered(cluster: Cluster, namespace: str, release: str, values: dict[str, A
     return [item for item in yaml.safe_load_all(text) if item]
 
 
-def may(cluster: Cluster, namespace: str, account: str, **attributes: str) -> bool:
+def may(cluster: Cluster, namespace: str, account: str, /, **attributes: str) -> bool:
     """Whether RBAC lets the account do it: `group`, `resource`, `verb`, `namespace` (empty: all), `subresource`, `name`."""
     body = {
         "apiVersion": "authorization.k8s.io/v1",

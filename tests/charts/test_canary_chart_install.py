@@ -53,8 +53,7 @@ metadata:
     app.kubernetes.io/name: flagger
 spec:
   replicas: 1
-  strategy:
-    type: Recreate
+  STRATEGY
   selector:
     matchLabels:
       app.kubernetes.io/name: flagger
@@ -173,11 +172,12 @@ def test_leader_election_can_be_switched_on_and_off_in_place(cluster: Cluster, r
     assert seen == [(1, "Recreate"), (2, "RollingUpdate"), (1, "Recreate")]
 
 
-def test_a_release_of_flaggers_chart_becomes_ours_by_an_upgrade(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["strategy: {type: Recreate}", ""], ids=["alone", "elected"])
+def test_a_release_of_flaggers_chart_becomes_ours_by_an_upgrade(cluster: Cluster, namespace: str, tmp_path: Path, strategy: str) -> None:
     old = tmp_path / "flagger"
     (old / "templates").mkdir(parents=True)
     (old / "Chart.yaml").write_text("apiVersion: v1\nname: flagger\nversion: 1.44.0\n")
-    (old / "templates" / "all.yaml").write_text(PREDECESSOR)
+    (old / "templates" / "all.yaml").write_text(PREDECESSOR.replace("STRATEGY", strategy))
     install(cluster, namespace, tmp_path, {}, chart=old, release="flagger")
     before = cluster.wait_deployment(namespace, "flagger")["metadata"]["uid"]
     cluster.crds(crds_folder() / "flagger.yaml")  # as `helm install` makes them from a chart's crds/ folder: without an owner

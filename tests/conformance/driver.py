@@ -3,17 +3,21 @@
 import asyncio
 import base64
 import json
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+import pytest
 import yaml
 
 from canary.sandbox.server import ApiServer
+from tests.testbed import tools
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -137,7 +141,7 @@ class Driver:
     async def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
         """What kubectl writes to both streams."""
         command = [
-            "kubectl",
+            _kubectl(),
             "--kubeconfig",
             str(self.kubeconfig),
             "--cache-dir",
@@ -151,6 +155,15 @@ class Driver:
         out, _ = await process.communicate((input or "").encode())
         assert not check or process.returncode == 0, f"kubectl {' '.join(arguments)}: {out.decode()}"
         return out.decode()
+
+
+@cache
+def _kubectl() -> str:
+    """The kubectl of the machine, else that of the test bed."""
+    try:
+        return shutil.which("kubectl") or str(tools.find("kubectl"))
+    except tools.ToolMissingError as missing:
+        pytest.skip(str(missing))
 
 
 class Events:

@@ -1,191 +1,301 @@
-"""A release on the test bed, end to end: our operator as a process, a canary, its application, and real clients in front of it."""
+"""One application in one namespace: released by an operator, reached through a mesh, and watched from all sides."""
 
 import json
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+from tests.e2e import objects
+from tests.e2e.loadtester import LoadTester
+from tests.e2e.objects import Item, collection
+from tests.e2e.operators import Operator
+from tests.e2e.watch import Watch
 from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import Mesh
-from tests.testbed.process import Process
-from tests.testbed.traffic import Ask, Traffic
+from tests.testbed.traffic import Answer, Ask, Tally, Traffic, assert_split, burst
 from tests.testbed.waiting import until
-from tests.testbed.workload import GATEWAY, deployment, root_proxy
+from tests.testbed.workload import deployment, root_proxy
 
-CRDS = Path(__file__).parents[2] / "crds"
-PORT = 8181
-
-
-class Operator:
-    """`canary run` as its users run it."""
-
-    def __init__(self, cluster: Cluster, folder: Path, *flags: str, kubeconfig: Path | None = None, provider: str = "contour") -> None:
-        self.cluster = cluster
-        self.folder = folder
-        self._kubeconfig = kubeconfig or cluster.kubeconfig
-        self._flags = [
-            f"--mesh-provider={provider}",
-            f"--metrics-server={Mesh.prometheus_url}",
-            f"--port={PORT}",
-            "--host=127.0.0.1",
-            *flags,
-        ]
-        self._serial = 0
-        self.process: Process | None = None
-
-    def start(self) -> Process:
-        """Start it (again); its log is kept per start."""
-        self._serial += 1
-        command = [sys.executable, "-m", "canary.cli.main", "run", f"--kubeconfig={self._kubeconfig}", *self._flags]
-        self.process = Process(f"operator-{self._serial}", command, log=self.folder / f"operator-{self._serial}.log")
-        return self.process
-
-    def kill(self) -> None:
-        """SIGKILL, as a node that loses its power."""
-        assert self.process is not None
-        self.process.stop(grace=0)
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        assert self.process is not None
-        return self.process.stop(grace=15)
-
-    def log(self) -> str:
-        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("operator-*.log")))
+SETTLE = 1.0
+"""Seconds that Contour and Envoy may take to follow an object on a busy machine."""
 
 
-@contextmanager
-def operator(cluster: Cluster, folder: Path, *flags: str, **more: Any) -> Iterator[Operator]:
-    """An operator with its CRDs, for the length of a test."""
-    cluster.crds(*sorted(CRDS.glob("*.yaml")))
-    it = Operator(cluster, folder, *flags, **more)
-    it.start()
-    try:
-        yield it
-    except BaseException as error:
-        error.add_note(it.log()[-6000:])
-        raise
-    finally:
-        it.stop()
+@dataclass(frozen=True)
+class Parts:
+    """What several stages share."""
+
+    cluster: Cluster
+    mesh: Mesh
+    operator: Operator
+    load_tester: LoadTester
 
 
-def canary(name: str, namespace: str, analysis: dict[str, Any], *, service: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """A Canary of the Deployment of the same name, with both built-in checks unless `analysis` has metrics of its own."""
-    checks = [
-        {"name": "request-success-rate", "thresholdRange": {"min": 99}, "interval": "10s"},
-        {"name": "request-duration", "thresholdRange": {"max": 500}, "interval": "10s"},
-    ]
-    body = {
-        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-        "progressDeadlineSeconds": 60,
-        "service": {"port": 80, "targetPort": 9898} | (service or {}),
-        "analysis": {"interval": "1s", "threshold": 5, "metrics": checks} | analysis,
-    }
-    return {
-        "apiVersion": "flagger.app/v1beta1",
-        "kind": "Canary",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": body | spec,
-    }
+@dataclass(frozen=True)
+class Span:
+    """Seconds of `time.monotonic()` during which the routes said `weight`."""
+
+    weight: int
+    since: float
+    until: float
 
 
 class Stage:
-    """One application `app` in one namespace, reached by its host through the mesh."""
+    """The application `app` in one namespace. Everything that is waited for fails early when a program of the test bed dies."""
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str = "app") -> None:
-        self.cluster = cluster
+    def __init__(self, parts: Parts, namespace: str, name: str = "app", *, apex: str = "") -> None:
+        self.cluster, self.mesh, self.operator, self.load_tester = parts.cluster, parts.mesh, parts.operator, parts.load_tester
         self.namespace = namespace
         self.name = name
+        self.apex = apex or name
         self.host = f"{name}.{namespace}.test"
-        self.image = "app:1"
+        self._watches: dict[tuple[str, str], Watch] = {}
+        self._run_before = ""
+        self._mark = 0.0
+        for plural, watched in (("canaries", self.name), ("httpproxies", self.apex), ("httproutes", self.apex)):
+            self.watch(plural, watched)
 
-    def deploy(
-        self, image: str = "app:1", *, replicas: int = 1, env: dict[str, str] | None = None, annotations: dict[str, str] | None = None
-    ) -> None:
-        """Apply the Deployment, as a GitOps engine would: without replicas after the first time, so that scaling stays the operator's."""
-        body = deployment(self.name, namespace=self.namespace, image=image, replicas=replicas, env=env, annotations=annotations)
-        if self.exists("deployment", self.name):
+    def close(self) -> None:
+        """End all watches."""
+        for watch in self._watches.values():
+            watch.stop()
+        self.cluster.api.close()
+
+    # ------------------------------------------------------------------------------------------------ what users do
+
+    def apply(self, *items: Item) -> None:
+        """Server-side apply, as a GitOps engine does."""
+        for item in items:
+            plural = objects.PLURALS[item["kind"]]
+            path = collection(plural, item["metadata"].get("namespace") or self.namespace)
+            self.cluster.api.apply(f"{path}/{item['metadata']['name']}", item)
+
+    def patch(self, plural: str, name: str, patch: Item, *, manager: str = "kubectl-edit") -> Item:
+        """JSON merge patch, as `kubectl edit` by a person."""
+        path = f"{collection(plural, self.namespace)}/{name}?fieldManager={manager}"
+        changed: Item = self.cluster.api.call("PATCH", path, patch, content_type="application/merge-patch+json")
+        return changed
+
+    def delete(self, plural: str, name: str) -> None:
+        """DELETE; what it owns goes in the background."""
+        self.cluster.api.call("DELETE", f"{collection(plural, self.namespace)}/{name}?propagationPolicy=Background")
+
+    def deploy(self, image: str = "app:1", **how: Any) -> None:
+        """Apply the Deployment: with replicas only the first time, so that scaling stays the operator's."""
+        body = deployment(self.name, namespace=self.namespace, image=image, **how)
+        if self.exists("deployments", self.name):
             del body["spec"]["replicas"]
-        self.image = image
-        self.cluster.apply(body)
+        self.change(body)
+
+    def change(self, *items: Item) -> None:
+        """Apply something that is to start a run; `wait_end` then waits for the end of that run."""
+        self._run_before = (self.status.get("run") or {}).get("id", "")
+        self._mark = time.monotonic()
+        self.apply(*items)
+
+    def bootstrap(self, analysis: Item, *, image: str = "app:1", service: Item | None = None, **spec: Any) -> None:
+        """Deploy, create the Canary, and wait until it is initialized."""
+        self.deploy(image)
+        self.apply(objects.canary(self.name, self.namespace, analysis, service=service, **spec))
+        self.wait_phase("Initialized")
 
     def expose_by_contour(self) -> None:
-        """A root HTTPProxy that includes the canary's."""
-        self.cluster.apply(root_proxy("root", namespace=self.namespace, host=self.host, include=self.name))
+        """A root HTTPProxy that includes the canary's, and requests that come through."""
+        self.apply(root_proxy("root", namespace=self.namespace, host=self.host, include=self.apex))
+        self.mesh.wait_host(self.host, timeout=30)
 
-    @property
-    def gateway(self) -> dict[str, Any]:
-        """`service` of a canary on the Gateway API."""
-        return {"hosts": [self.host], "gatewayRefs": [dict(GATEWAY)]}
+    def name_services(self, *services: str) -> None:
+        """Make Services reachable by `<service>.<namespace>`, which is how load tests and smoke tests name them."""
+        self.apply(*(objects.service_at(f"{one}.{self.namespace}", namespace=self.namespace, service=one) for one in services))
 
-    def ask(self, path: str = "/", **more: Any) -> Ask:
-        return Ask(url=Mesh.gateway_url, host=self.host, path=path, **more)
+    # ------------------------------------------------------------------------------------------------ what clients see
+
+    def ask(self, path: str = "/", *, host: str = "", **more: Any) -> Ask:
+        """A request to the application."""
+        return Ask(url=Mesh.gateway_url, host=host or self.host, path=path, **more)
 
     def traffic(self, *, rate: float = 50.0, path: str = "/", **more: Any) -> Traffic:
+        """Constant load on the application."""
         options = {key: more.pop(key) for key in ("users", "keep_cookies") if key in more}
         return Traffic(self.ask(path, **more), rate=rate, **options)
 
-    def get(self, resource: str, name: str) -> dict[str, Any]:
-        return self.cluster.get(resource, name, self.namespace)
+    def burst(self, count: int, **more: Any) -> list[Answer]:
+        """Requests at once."""
+        return burst(self.ask(**more), count)
 
-    def exists(self, resource: str, name: str) -> bool:
-        try:
-            self.get(resource, name)
-        except Exception:
-            return False
-        return True
+    def between(self, traffic: Traffic, span: Span) -> Tally:
+        """What clients saw in a span."""
+        began = time.monotonic() - traffic.now
+        return traffic.tally(span.since - began, span.until - began)
+
+    def assert_clients_saw(self, traffic: Traffic, weights: Sequence[int], *, old: str = "app:1", new: str = "app:2", plural: str = "httpproxies") -> None:
+        """The routes went through exactly these weights, and at each of them clients met the versions in these shares."""
+        spans = self.spans(plural)
+        assert [span.weight for span in spans] == list(weights), spans
+        for span in spans:
+            tally = self.between(traffic, Span(span.weight, span.since + SETTLE, span.until))
+            answered = tally.images + _failures_by_image(tally)
+            try:
+                assert_split(answered, {old: 1 - span.weight / 100, new: span.weight / 100})
+            except AssertionError as error:
+                error.add_note(f"at weight {span.weight}, {span.until - span.since:.1f} s")
+                raise
+
+    # ------------------------------------------------------------------------------------------------ what objects say
+
+    def watch(self, plural: str, name: str) -> Watch:
+        """A watch of one object, which runs until the stage is closed."""
+        if (plural, name) not in self._watches:
+            self._watches[plural, name] = Watch(self.cluster, collection(plural, self.namespace), name).start()
+        return self._watches[plural, name]
 
     @property
-    def status(self) -> dict[str, Any]:
-        return self.get("canaries.flagger.app", self.name).get("status") or {}
+    def canary(self) -> Watch:
+        """The Canary over time."""
+        return self.watch("canaries", self.name)
+
+    def routes(self, plural: str = "httpproxies") -> Watch:
+        """The traffic object over time."""
+        return self.watch(plural, self.apex)
+
+    def get(self, plural: str, name: str) -> Item:
+        """One object as it is now."""
+        found: Item = self.cluster.api.get(f"{collection(plural, self.namespace)}/{name}")
+        return found
+
+    def exists(self, plural: str, name: str) -> bool:
+        """Whether there is such an object."""
+        found = self.cluster.api.get(f"{collection(plural, self.namespace)}?fieldSelector=metadata.name%3D{name}")["items"]
+        return bool(found)
+
+    def items(self, plural: str) -> list[Item]:
+        """All objects of a kind in the namespace."""
+        found: list[Item] = self.cluster.api.get(collection(plural, self.namespace))["items"]
+        return found
+
+    @property
+    def status(self) -> Item:
+        """The Canary's status as it is now."""
+        return (self.canary.latest or {}).get("status") or {}
 
     @property
     def phase(self) -> str:
-        return self.status.get("phase", "")
+        """The Canary's phase as it is now."""
+        return str(self.status.get("phase", ""))
 
-    def wait_phase(self, *phases: str, timeout: float = 60.0, never: Sequence[str] = ()) -> dict[str, Any]:
-        """The status once it is in one of these phases. AssertionError as soon as it is in one of `never`."""
-
-        def there() -> dict[str, Any] | None:
-            status = self.status
-            assert status.get("phase") not in never, f"phase {status.get('phase')}: {json.dumps(status.get('failureReason'))}"
-            return status if status.get("phase") in phases else None
-
-        return until(f"phase {' or '.join(phases)} of {self.namespace}/{self.name}", there, timeout, alarm=self.cluster.check)
-
-    def wait_weight(self, weight: int, *, timeout: float = 60.0) -> None:
-        until(f"weight {weight}", lambda: self.status.get("canaryWeight") == weight, timeout, alarm=self.cluster.check)
-
-    def wait_image(self, workload: str, image: str, *, timeout: float = 60.0) -> None:
-        until(f"{workload} to run {image}", lambda: self.image_of(workload) == image, timeout, alarm=self.cluster.check)
+    def condition(self, kind: str) -> Item:
+        """A condition of the Canary; empty when it has none of this type."""
+        return next((one for one in self.status.get("conditions") or () if one["type"] == kind), {})
 
     def image_of(self, workload: str) -> str:
-        return self.get("deployments.apps", workload)["spec"]["template"]["spec"]["containers"][0]["image"]
+        """The image in a Deployment's template."""
+        return str(self.get("deployments", workload)["spec"]["template"]["spec"]["containers"][0]["image"])
 
-    def events(self) -> list[dict[str, Any]]:
-        """Events on the canary, oldest first."""
-        listed = json.loads(self.cluster.kubectl("get", "events", "-n", self.namespace, "-o", "json"))["items"]
-        mine = [
-            event for event in listed if event["involvedObject"].get("kind") == "Canary" and event["involvedObject"]["name"] == self.name
-        ]
+    def replicas(self, workload: str) -> int:
+        """`spec.replicas` of a Deployment."""
+        return int(self.get("deployments", workload)["spec"]["replicas"])
+
+    def phases(self) -> list[str]:
+        """The phases since the last `deploy` or `change`."""
+        return [phase for _, phase in self.canary.history(_phase, since=self._mark) if phase]
+
+    def spans(self, plural: str = "httpproxies") -> list[Span]:
+        """The weights of the canary that the routes had while it was analysed, since the last `deploy` or `change`."""
+        moves = self.routes(plural).history(lambda item: weight_of(item, f"{self.apex}-canary"), since=self._mark)
+        ends = [at for at, phase in self.canary.history(_phase, since=self._mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}]
+        end = min(ends, default=time.monotonic())
+        times = [*(at for at, _ in moves[1:]), end]
+        spans = [Span(weight, at, min(after, end)) for (at, weight), after in zip(moves, times, strict=True) if weight and at < end]
+        return spans
+
+    def weights(self, plural: str = "httpproxies") -> list[int]:
+        """The weights of `spans`."""
+        return [span.weight for span in self.spans(plural)]
+
+    def events(self, name: str = "") -> list[Item]:
+        """Events on the canary (or another object), oldest first."""
+        mine = [event for event in self.items("events") if event["involvedObject"]["name"] == (name or self.name)]
         return sorted(mine, key=lambda event: int(event["metadata"]["resourceVersion"]))
 
     def messages(self) -> list[str]:
-        return [event["message"] for event in self.events()]
+        """Texts of the Canary's events."""
+        return [event["message"] for event in self.events() if event["involvedObject"]["kind"] == "Canary"]
 
-    def weights_seen(self, *, until_phase: Sequence[str] = ("Succeeded", "Failed"), timeout: float = 60.0) -> list[int]:
-        """Every weight that the status showed until the run ended."""
-        seen: list[int] = []
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            status = self.status
-            weight = status.get("canaryWeight", 0)
-            if weight and (not seen or seen[-1] != weight):
-                seen.append(weight)
-            if status.get("phase") in until_phase:
-                return seen
-            time.sleep(0.05)
-        raise TimeoutError(f"the run did not end; weights {seen}, status {self.status}")
+    # ------------------------------------------------------------------------------------------------ waiting
+
+    def wait(self, what: str, predicate: Callable[[], Any], timeout: float = 60.0, *, never: Sequence[str] = ()) -> Any:
+        """The first truthy value. Fails at once when the canary comes into one of the phases `never`."""
+
+        def alarm() -> None:
+            self.cluster.check()
+            if self.phase in never and self._is_new_run():
+                raise AssertionError(f"phase {self.phase} while waiting for {what}: {self.status.get('failureReason')}")
+
+        return until(f"{what} in {self.namespace}", predicate, timeout, alarm=alarm)
+
+    def wait_phase(self, *phases: str, timeout: float = 60.0, never: Sequence[str] = ()) -> None:
+        """Until the canary is, or since the last change has been, in one of these phases."""
+        self.wait(f"phase {' or '.join(phases)}", lambda: set(phases) & set(self.phases()), timeout, never=never)
+
+    def wait_now(self, phase: str, timeout: float = 60.0) -> None:
+        """Until the canary is in this phase."""
+        self.wait(f"phase {phase}", lambda: self.phase == phase, timeout)
+
+    def wait_end(self, outcome: str, timeout: float = 120.0) -> Item:
+        """The status at the end of the run that the last change began; the outcome must be this one."""
+        self.wait("the end of the run", lambda: self._is_new_run() and self.phase in {"Succeeded", "Failed"}, timeout)
+        status = self.status
+        assert status["phase"] == outcome, f"{status['phase']}: {status.get('failureReason')}; {json.dumps(status.get('checks'))}"
+        return status
+
+    def wait_weight(self, weight: int, timeout: float = 60.0) -> None:
+        """Until the status says so, and Envoy has had the time to follow."""
+        self.wait(f"weight {weight}", lambda: self.status.get("canaryWeight") == weight, timeout, never=["Failed"])
+        time.sleep(SETTLE)
+
+    def wait_image(self, workload: str, image: str, timeout: float = 60.0) -> None:
+        """Until a Deployment's template has this image."""
+        self.wait(f"{workload} with {image}", lambda: self.image_of(workload) == image, timeout)
+
+    def wait_message(self, *parts: str, timeout: float = 30.0) -> str:
+        """The first event on the canary whose text has all of these parts."""
+        return str(self.wait(f"an event with {parts}", lambda: next((m for m in self.messages() if all(p in m for p in parts)), ""), timeout))
+
+    def _is_new_run(self) -> bool:
+        return (self.status.get("run") or {}).get("id", "") != self._run_before
+
+
+def weight_of(route: Item, service: str) -> int:
+    """The share of a Service in the first route (HTTPProxy) or the last rule (HTTPRoute) that names it."""
+    spec = route["spec"]
+    groups = [route["services"] for route in spec.get("routes") or ()] or [rule["backendRefs"] for rule in reversed(spec.get("rules") or ())]
+    for group in groups:
+        for one in group:
+            if one["name"] == service:
+                return int(one.get("weight", 0))
+    return 0
+
+
+def _phase(item: Item) -> str:
+    return str((item.get("status") or {}).get("phase", ""))
+
+
+def _failures_by_image(tally: Tally) -> Any:
+    """Answers with an error status count too: who answered is what a split is about."""
+    found = type(tally.images)()
+    for reason, count in tally.failures.items():
+        _, _, image = reason.partition(" from ")
+        if image:
+            found[image] += count
+    return found
+
+
+@contextmanager
+def staged(parts: Parts, namespace: str, **more: Any):
+    """A stage, closed at the end."""
+    stage = Stage(parts, namespace, **more)
+    try:
+        yield stage
+    finally:
+        stage.close()

@@ -203,3 +203,13 @@ def subjects(server: GitServer, repo: str = "fleet", branch: str = "main") -> li
 def show(server: GitServer, path: str, *, repo: str = "fleet", branch: str = "main") -> str:
     """A file on a branch."""
     return server.git(repo, "show", f"{branch}:{path}")
+
+
+def bury(server: GitServer, commits: int, *, repo: str = "fleet", branch: str = "main") -> None:
+    """Many commits of other people on top of a branch, all of them made now."""
+    stream = []
+    for number in range(commits):
+        stream += [f"commit refs/heads/{branch}", f"committer d <d@e> {int(datetime.now(UTC).timestamp())} +0000", "data 1", "x"]
+        stream += [f"from refs/heads/{branch}^0"] if number == 0 else []
+        stream += ["M 100644 inline counter", "data 4", f"{number:04}"]
+    server._git("fast-import", "--quiet", cwd=server.root / f"{repo}.git", stdin=("\n".join(stream) + "\n").encode())

@@ -30,14 +30,15 @@ GOLDEN = {
     "tab before a comment": ("image: {}\t# x\n", "image: {}\t# x\n"),
     "anchors elsewhere": ("a: &a {{x: 1}}\nb: *a\nimage: {}\n", "a: &a {{x: 1}}\nb: *a\nimage: {}\n"),
     "duplicates elsewhere": ("a: {{x: 1, x: 2}}\nimage: {}\n", "a: {{x: 1, x: 2}}\nimage: {}\n"),
-    "unused anchor around it": ("a: 1\nimage: {}\n", "a: 1\nimage: {}\n"),
+    "unused anchor around it": ("a: &a\n  image: {}\n", "a: &a\n  image: {}\n"),
 }
 
 
 @pytest.mark.parametrize("layout", GOLDEN)
 def test_only_the_value_changes(layout: str) -> None:
     before, after = GOLDEN[layout]
-    assert replace(before.format(OLD), {(0, ("image",)): NEW}) == after.format(NEW)
+    path = next(leaf.path for leaf in leaves(before.format(OLD)) if leaf.path[-1] == "image")
+    assert replace(before.format(OLD), {(0, path): NEW}) == after.format(NEW)
 
 
 def test_several_leaves_of_several_documents_change_together() -> None:
@@ -105,7 +106,7 @@ def _with(node: object, path: tuple[str | int, ...], value: str) -> object:
     return [_with(inner, path[1:], value) if number == path[0] else inner for number, inner in enumerate(node)]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(texts(), st.one_of(PLAIN, WILD), st.data())
 def test_in_any_file_only_the_wanted_leaf_differs(text: str, value: str, data: st.DataObject) -> None:
     try:
@@ -126,7 +127,7 @@ def test_in_any_file_only_the_wanted_leaf_differs(text: str, value: str, data: s
     assert after == [_with(document, leaf.path, value) if number == leaf.document else document for number, document in enumerate(before)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     try:

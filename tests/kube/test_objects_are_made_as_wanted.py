@@ -157,7 +157,7 @@ async def test_what_must_not_be_adopted_is_left_alone(sandbox, cluster_, learned
 @pytest.mark.parametrize("adopt", [True, False])
 async def test_an_object_that_the_cache_did_not_know_yet_does_not_become_ours(sandbox, cluster_, learned, adopt):
     users(sandbox, service(port=9999, name="metrics"))
-    cluster_._reflectors[SERVICES].store._forget(("shop", "podinfo"))
+    cluster_._reflectors[SERVICES].store._shelf.drop(("shop", "podinfo"))
     cluster_._reflectors[SERVICES].store.event = lambda *_: None  # the watch is late
     if adopt:
         await ensure(cluster_, wanted(), learned=learned)

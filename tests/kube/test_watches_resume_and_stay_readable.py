@@ -212,7 +212,7 @@ async def test_a_server_restored_from_a_backup_is_followed_again(sandbox, watche
     await eventually(lambda: watched.age(CONFIG_MAPS) == 0)
     store = watched._reflectors[CONFIG_MAPS].store
     store.resource_version = "999999"  # as if our history had gone further than the server's now does
-    store._objects["shop", "ghost"] = {"metadata": {"name": "ghost", "namespace": "shop", "resourceVersion": "999998", "uid": "x"}}
+    store._shelf.put(*store.prepare({"metadata": {"name": "ghost", "namespace": "shop", "resourceVersion": "999998", "uid": "x"}}))
 
     async def too_large(call):
         if call.verb == "watch" and call.query["resourceVersion"] == "999999":

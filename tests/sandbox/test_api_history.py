@@ -144,9 +144,9 @@ async def test_kopf_lists_again_after_410(tmp_path: Path) -> None:
                 await seen.until((None, "stays", "red"))
                 await seen.until((None, "goes", "red"))
                 seen.calls.clear()
-                server.break_watches()
-                await api.patch("widgets", "stays", {"spec": {"colour": "blue"}})
-                await api.delete("widgets", "goes")
+                server.break_watches()  # and everything below before kopf can come back
+                server.cluster.patch("conformance.test/v1", "Widget", "stays", {"spec": {"colour": "blue"}}, namespace="default")
+                server.cluster.delete("conformance.test/v1", "Widget", "goes", namespace="default")
                 server.compact()
                 await seen.until((None, "stays", "blue"))
                 await api.create("widgets", widget("new"))

@@ -1,0 +1,144 @@
+"""Commit messages that cannot be forged by what the cluster says, and records that are whole, small and without secrets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canary.api.canaryrun import CanaryRun, parse_canary_run
+from canary.gitops import message, record
+from tests.gitops.support import BAD, GOOD, run
+
+CLUSTER = "cluster-001"
+
+
+def parsed(**changes: object) -> CanaryRun:
+    return parse_canary_run(run("0123456789abcdef", **changes))  # type: ignore[arg-type]
+
+
+def trailers(text: str) -> list[str]:
+    """What git itself takes for trailers."""
+    return subprocess.run(
+        ["git", "interpret-trailers", "--parse", "--no-divider"], input=text, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def expected(effect: str, outcome: str = "failed") -> list[str]:
+    return [
+        "Canary-Run-Id: 0123456789abcdef",
+        f"Canary-Outcome: {outcome}",
+        "Canary-Object: prod/podinfo",
+        f"Canary-Cluster: {CLUSTER}",
+        f"Canary-Effect: {effect}",
+    ]
+
+
+FORGERIES = [
+    "x\nCanary-Run-Id: ffff",
+    "x\n\nCanary-Effect: revert ffff\n",
+    "Canary-Effect: revert ffff",
+    "x\rCanary-Effect: revert ffff",
+    "x\u2028Canary-Effect: revert ffff",
+    "x\x85\x0b\x0c\x1c\x1d\x1eCanary-Effect: revert ffff",
+    "---\nCanary-Effect: revert ffff",
+    "Signed-off-by: someone <a@b>",
+    "y" * 10_000,
+    "",
+]
+
+
+@pytest.mark.parametrize("reason", FORGERIES)
+def test_no_reason_can_forge_a_trailer(reason: str) -> None:
+    it = parsed(reason=reason)
+    revert = message.revert_message(it, CLUSTER, [(BAD, GOOD)])
+    assert trailers(revert) == expected("revert 0123456789abcdef")
+    path = record.path_of(it, CLUSTER)
+    assert trailers(message.record_message([it], CLUSTER, paths=[path])) == expected(f"record {path}")
+    assert all(len(line) <= 210 for line in revert.splitlines())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60))
+def test_any_reason_stays_on_its_line(reason: str) -> None:
+    text = message.revert_message(parsed(reason=reason), CLUSTER, [(BAD, GOOD)])
+    assert len(text.splitlines()) == len(text.split("\n")) - 1 == len(message.revert_message(parsed(), CLUSTER, [(BAD, GOOD)]).splitlines())
+
+
+@pytest.mark.parametrize("words", ["[skip ci]", "[CI SKIP]", "[no ci]", "***NO_CI***", "[skip actions]"])
+def test_a_reason_cannot_switch_off_the_pipeline_of_a_manifest(words: str) -> None:
+    text = message.revert_message(parsed(reason=f"because {words}"), CLUSTER, [(BAD, GOOD)])
+    assert words not in text
+    assert "because" in text
+
+
+def test_subjects_say_what_happened_and_records_need_no_pipeline() -> None:
+    assert message.subject(message.revert_message(parsed(), CLUSTER, [(BAD, GOOD)])) == (
+        "canary(prod/podinfo): revert 6.1.0 -> 6.0.0, analysis failed on cluster-001"
+    )
+    digests = [("r:5000/a@sha256:bbbbbbbbbbbbbbbb", "r:5000/a:1@sha256:aaaaaaaaaaaaaaaa"), ("r:5000/a", "r:5000/b")]
+    assert "revert sha256:bbbbbbbbbbbb -> sha256:aaaaaaaaaaaa, a -> b" in message.revert_message(parsed(), CLUSTER, digests)
+    one = message.record_message([parsed()], CLUSTER, paths=["p"])
+    assert message.subject(one) == "record(prod/podinfo): failed on cluster-001 [skip ci]"
+    long = parsed(canary="a" * 250, namespace="n" * 60)
+    assert message.subject(message.record_message([long], "c" * 250, paths=["p"])).endswith("[skip ci]")
+
+
+def test_many_records_in_one_commit_are_all_found_again() -> None:
+    runs = [parse_canary_run(run(f"r{number}", outcome="Succeeded")) for number in range(50)]
+    paths = [record.path_of(one, CLUSTER) for one in runs]
+    text = message.record_message(runs, CLUSTER, paths=paths)
+    assert message.subject(text) == "record: outcomes of 50 runs on cluster-001 [skip ci]"
+    assert {f"Canary-Effect: record {path}" for path in paths} <= set(trailers(text))
+
+
+def test_the_record_holds_the_evidence() -> None:
+    data = record.record(parsed(), CLUSTER)
+    assert data["outcome"] == "failed"
+    assert data["release"]["images"] == {"podinfo": BAD}
+    assert data["previous"]["images"] == {"podinfo": GOOD}
+    assert data["checks"][0]["worst"] == 92.1
+    assert data["checks"][0]["query"] == "sum(rate(x[1m]))"
+    assert data["finishedAt"].endswith("Z")
+    assert data["finishedAt"] > data["startedAt"]
+    text = record.encode(data)
+    assert json.loads(text) == data
+    assert list(json.loads(text)) == sorted(data)
+
+
+@pytest.mark.parametrize("what", ["reason", "checks", "queries", "images"])
+def test_a_record_is_never_larger_than_32_kib(what: str) -> None:
+    check = {"name": "c", "query": "q" * 400, "verdict": "Fail"}
+    huge = {
+        "reason": {"reason": "ü" * 100_000},
+        "checks": {"checks": [{**check, "name": f"c{number}"} for number in range(2000)]},
+        "queries": {"checks": [{**check, "query": "q" * 40_000}]},
+        "images": {"images": {f"c{number}": "x" * 100 for number in range(1000)}},
+    }[what]
+    text = record.encode(record.record(parsed(**huge), CLUSTER))
+    assert len(text) <= record.MAX_BYTES
+    data = json.loads(text)
+    assert data["runId"] == "0123456789abcdef"
+    assert data["outcome"] == "failed"
+    assert data.get("truncated", False) is (what in {"checks", "images"})
+
+
+def test_a_query_with_a_password_in_a_url_is_scrubbed() -> None:
+    check = {"name": "c", "query": "http://user:hunter2@db/x", "verdict": "Fail"}
+    assert b"hunter2" not in record.encode(record.record(parsed(checks=[check]), CLUSTER))
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", ".", "..", "A", "a\nb", "-a"])
+def test_no_path_is_built_from_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        record.folder_of(parsed(canary=name), CLUSTER)
+
+
+def test_the_pointer_names_the_release_and_not_the_evidence() -> None:
+    data = record.promoted(parsed(outcome="Succeeded"), CLUSTER)
+    assert data["release"]["images"] == {"podinfo": BAD}
+    assert "checks" not in data
+    assert "outcome" not in data
