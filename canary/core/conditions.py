@@ -33,11 +33,15 @@ _MESSAGES = {
     Phase.TERMINATED: "The canary was removed.",
 }
 _RUNNING = frozenset({Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING})
-_MOVING = _RUNNING | {Phase.INITIALIZING, Phase.TERMINATING}
+_BETWEEN = frozenset({Phase.INITIALIZING, Phase.TERMINATING})
 
 
 class ReadyPolicy(enum.StrEnum):
-    """What `Ready` means: the application is served, or the newest revision was promoted."""
+    """What `Ready` means: the application is served, or the newest revision was promoted.
+
+    WORKLOAD is the drop-in: `flux --wait` and `helm --wait` go on while a release is analysed, as they do with upstream, which
+    has no such conditions. With ANALYSIS they wait for the verdict.
+    """
 
     WORKLOAD = "workload"
     ANALYSIS = "analysis"
@@ -76,7 +80,7 @@ def compute(old: tuple[Condition, ...], facts: Facts, *, now: float, policy: Rea
     wanted = [_promoted(facts), _ready(facts, policy, known.get(READY))]
     if facts.stall is not None:
         wanted.append((STALLED, _TRUE, facts.stall.reason, facts.stall.message))
-    elif facts.phase in _MOVING:
+    elif facts.phase in _BETWEEN or (facts.phase in _RUNNING and policy is ReadyPolicy.ANALYSIS):
         gate = facts.phase in (Phase.WAITING, Phase.WAITING_PROMOTION)
         wanted.append((RECONCILING, _TRUE, "GateWaiting" if gate else facts.phase.value, _MESSAGES[facts.phase]))
     elif facts.phase is Phase.FAILED and policy is ReadyPolicy.ANALYSIS:

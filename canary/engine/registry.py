@@ -61,12 +61,13 @@ class Registry:
     def put(self, body: Object) -> tuple[Entry, bool]:
         """Take a body from the watch or from the answer to our own write; returns the entry and whether a tick is called for.
 
-        An older body than the known one is ignored: after our own status write the watch may still deliver the state before.
+        A body that is not newer than the known one is ignored: after our own status write the watch may still deliver the state
+        before, and always delivers that very write again, which need not be parsed twice.
         A tick is called for by everything but status: spec, annotations (commands), labels, deletion.
         """
         key = key_of(body)
         old = self._entries.get(key)
-        if old and old.body["metadata"].get("uid") == body["metadata"].get("uid") and version(body) < version(old.body):
+        if old and old.body["metadata"].get("uid") == body["metadata"].get("uid") and 0 < version(body) <= version(old.body):
             return old, False
         canary, problem = _parse(body)
         if old is None:

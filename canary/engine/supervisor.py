@@ -196,6 +196,7 @@ class Operator:
         self.scheduler.remove(key)
         self.telemetry.forget(*key)
         self.notifier.forget(key)
+        self.ticker.drain.forget(key)
         self._census()
 
     def _census(self) -> None:

@@ -17,10 +17,11 @@ from canary.api.validation import validate_semantics
 from canary.core import conditions, machine, model
 from canary.core.errors import CanaryError, Conflict, NotFound, Rejected
 from canary.engine.act import Actor
+from canary.engine.drain import Drain, moves_only
 from canary.engine.logs import about
 from canary.engine.notify import Notifier
 from canary.engine.observe import Observer, Sight
-from canary.engine.registry import Entry, Ref, Registry
+from canary.engine.registry import Entry, Ref, Registry, key_of
 from canary.engine.scheduler import Key
 from canary.engine.settings import Settings
 from canary.engine.telemetry import Telemetry
@@ -58,6 +59,7 @@ class Ticker:
         self._telemetry = telemetry
         self._settings = settings
         self._fence = fence
+        self.drain = Drain()
         self.own_writes: dict[Ref, str] = {}
 
     async def tick(self, key: Key) -> float | None:
@@ -102,6 +104,9 @@ class Ticker:
         sight = await self._observer.look(canary, tracked)
         decision = await self._decide(sight)
         self._fence()
+        if wait := self.drain.wait(key_of(entry.body), sight.snapshot, decision):
+            await self._actor.apply(sight, moves_only(decision))
+            return wait
         await self._actor.apply(sight, decision)
         canary = await self._write(entry, canary, decision.status)
         self._tell(canary, sight, decision, began)

@@ -112,8 +112,9 @@ class Carrier:
     async def note(self, item: Item, note: Note, *, wait: float = 0.0) -> None:
         """Write it down, and tell whoever listens; a person only when the reason is new."""
         at = self._tools.clock() + wait if wait else None
-        self._agenda.plan([item], at=at or self._tools.clock() + PAUSE, in_round=self._round)
         body = await self._tools.queue.note(item, Note(note.state, note.ref, note.reason, note.error, at))
+        # only now: what could not be written down is looked at again as soon as the sink has rested
+        self._agenda.plan([item], at=at or self._tools.clock() + PAUSE, in_round=self._round)
         loud = note.state in {EffectState.BLOCKED, EffectState.RETRYING}
         if body is not None and loud and note.reason != item.effect.reason:
             self._tools.warn(body, f"Git {item.kind} of run {item.run.metadata.name}: {note.error}", f"Git{note.reason}")

@@ -155,10 +155,12 @@ class Worker:
         if failure.reason in {"Local", "Unknown", "Stale"} and self._mirror:
             await self._mirror.drop()
         log.warning("git: %s", failure.text, extra={"fields": {"sink": "/".join(self.key), "reason": failure.reason}})
-        with contextlib.suppress(CanaryError):
+        try:
             for item in self._due_items()[:1]:
                 state = EffectState.BLOCKED if blocked else EffectState.RETRYING
                 await self._carrier.note(item, Note(state, reason=failure.reason, error=failure.text), wait=wait)
+        except Exception:
+            log.warning("git: sink %s/%s: its trouble could not be written down", *self.key, exc_info=failure.reason == "Unexpected")
         if body is not None:
             await report(self._tools.cluster, body, failure=failure, push=None, now=self._tools.clock())
 

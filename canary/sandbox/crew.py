@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from canary.sandbox.processes import Child, sweep
+from canary.sandbox.processes import Child, Ended, sweep
 
 
 class Crew:
@@ -22,17 +22,23 @@ class Crew:
         self._folder = folder
         self._children: list[Child] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self._trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self, child: Child, *, ready: Callable[[], bool] = lambda: True, seconds: float = 30.0) -> None:
         """Start a child and wait for `ready()`. Raises Ended."""
+        if self._leaving:
+            raise Ended(f"{child.name} is not started any more: everything is being stopped")
         self._children.append(child)
         await child.start()
         await child.until(ready, seconds=seconds)
         self.spawn(child.died())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside; what it raises is trouble."""
+        """Run something beside; what it raises is trouble. While everything is being stopped nothing is begun any more."""
+        if self._leaving:
+            work.close()
+            return
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -48,6 +54,7 @@ class Crew:
 
     async def stop(self) -> None:
         """Cancel the tasks, stop the children (all at the same time), and kill what they have left behind."""
+        self._leaving = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -60,6 +67,7 @@ class Crew:
 
     def kill(self) -> None:
         """Kill every child without waiting; `stop` then has nothing to wait for."""
+        self._leaving = True
         for child in self._children:
             child.kill()
         sweep(self._folder)

@@ -102,8 +102,11 @@ class Envoy:
         return int(found.get("completed", 0)), int(found.get("5xx", 0))
 
     async def _taken(self) -> dict[str, str]:
-        """The versions of its configuration that Envoy says it uses, by file."""
-        text = await self._stats("version_text")
+        """The versions of its configuration that Envoy says it uses, by file; nothing when it does not answer."""
+        try:
+            text = await self._stats("version_text")
+        except OSError:
+            return {}
         names = {"cluster_manager.cds": "cds.json", "http.mesh.rds.mesh": "rds.json"}
         return {names[name]: said for name, said in re.findall(r'(?m)^(.+)\.version_text: "(.*)"$', text) if name in names}
 

@@ -14,8 +14,20 @@ from typing import Protocol
 
 import yaml
 
-from canary.core.errors import Retryable
-from canary.kube.resource import Object
+from canary.core.errors import Rejected, Retryable
+from canary.kube.resource import (
+    ALERT_PROVIDERS,
+    CANARIES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    GIT_SINKS,
+    HTTP_PROXIES,
+    HTTP_ROUTES,
+    METRIC_TEMPLATES,
+    SERVICES,
+    Object,
+    Resource,
+)
 from canary.sandbox.processes import run
 
 log = logging.getLogger(__name__)
@@ -26,12 +38,29 @@ _IDENTITY = {
 }
 
 
-class Applier(Protocol):
-    """Whoever can apply one manifest of any kind."""
+MANAGER = "gitops"
+"""Field manager of what is applied: another one than the operator's."""
+_KINDS = {
+    resource.kind: resource
+    for resource in (CANARIES, METRIC_TEMPLATES, ALERT_PROVIDERS, GIT_SINKS, DEPLOYMENTS, SERVICES, CONFIG_MAPS, HTTP_PROXIES, HTTP_ROUTES)
+}
 
-    async def apply_any(self, manifest: Object) -> None:
-        """Server-side apply as another field manager than the operator's. Raises Retryable, or Rejected for good."""
+
+class Applier(Protocol):
+    """The part of the API client that is needed."""
+
+    async def apply(self, resource: Resource, body: Object, *, force: bool = True, manager: str) -> Object:
+        """Server-side apply. Raises Retryable, or Rejected for good."""
         ...
+
+
+def resource_of(manifest: Object) -> Resource:
+    """The kind of a manifest, at the version that it is written in. Raises Rejected for one that the demo knows nothing of."""
+    kind = _KINDS.get(str(manifest.get("kind")))
+    if kind is None:
+        raise Rejected(f"the demo cannot apply a {manifest.get('kind')}", hint=f"it knows {', '.join(sorted(_KINDS))}")
+    group, _, version = str(manifest.get("apiVersion", "")).rpartition("/")
+    return Resource(group, version, kind.plural, kind.kind, namespaced=kind.namespaced)
 
 
 async def git(*arguments: str, cwd: Path) -> str:
@@ -86,7 +115,7 @@ class GitSync:
             for file in sorted(self._clone.rglob("*.yaml")):
                 for manifest in yaml.safe_load_all(file.read_text()):
                     if manifest:
-                        await self._applier.apply_any(manifest)
+                        await self._applier.apply(resource_of(manifest), manifest, manager=MANAGER)
             self.applied = head
         return head
 

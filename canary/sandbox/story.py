@@ -2,88 +2,64 @@
 
 A developer commits a new image; the GitOps engine delivers it; the operator shifts traffic, judges and promotes, or rolls back and takes the
 image back in Git. The story only commits and watches. It yields what happens as plain dicts, for a person's terminal or a program's pipe, and
-its verdict on itself: each scenario must end as it should, with a record in Git, and the bad one with a revert.
+its verdict on itself: each scenario must end as it should, with a record in Git, and the bad one with a revert after which the cluster rests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
-from canary import __version__
 from canary.api.canary import Canary, parse_canary
-from canary.kube.resource import CANARIES, CANARY_RUNS, EVENTS, Object, Resource
-from canary.sandbox import programs
-from canary.sandbox.app import Behaviour
-from canary.sandbox.gitsync import Developer
-from canary.sandbox.world import HOME, World
+from canary.api.canaryrun import CanaryRun, parse_canary_run
+from canary.api.status import Phase
+from canary.kube.resource import CANARIES, CANARY_RUNS, DEPLOYMENTS, Object, Resource
+from canary.sandbox.account import Account, Happening
+from canary.sandbox.deployment import deployment
+from canary.sandbox.gitsync import Developer, GitSync
+from canary.sandbox.stage import APP, HOME, NotInTimeError, Stage
 
-IMAGE = "ghcr.io/stefanprodan/podinfo"
-FIRST, GOOD, BAD = f"{IMAGE}:5.0.0", f"{IMAGE}:5.1.0", f"{IMAGE}:5.2.0"
-IMAGES = {FIRST: Behaviour(), GOOD: Behaviour(), BAD: Behaviour(error_rate=0.4)}
-"""What the versions do: the third fails two requests in five."""
-DEPLOYMENT = "apps/podinfo/deployment.yaml"
-ENDED = ("Succeeded", "Failed")
-
-Happening = dict[str, Any]
-"""One JSON object: `event` says what happened; `at` is seconds since the story began."""
-
-
-@dataclass(slots=True)
-class Run:
-    """One scenario as it unfolds; `summary` is the contract of `--json`."""
-
-    scenario: str
-    image: str
-    weights: list[int] = field(default_factory=list)
-    outcome: str = ""
-    failed_check: str | None = None
-    reason: str = ""
-    before: tuple[int, int] = (0, 0)
-    requests: int = 0
-    failed: int = 0
-    record: str | None = None
-    revert: str | None = None
-
-    @property
-    def as_it_should(self) -> bool:
-        """Good ones are promoted, bad ones rolled back and reverted; both are recorded."""
-        if self.scenario == "good":
-            return self.outcome == "Succeeded" and bool(self.record) and self.failed == 0 and not self.revert
-        return self.outcome == "Failed" and bool(self.record) and bool(self.revert) and self.failed_check is not None
-
-    def summary(self) -> Happening:
-        return {
-            "scenario": self.scenario,
-            "outcome": self.outcome,
-            "weights": self.weights,
-            "requests": self.requests,
-            "failed_requests": self.failed,
-            "failed_check": self.failed_check,
-            "reason": self.reason,
-            "git": {"record": self.record, "revert": self.revert},
-        }
+T = TypeVar("T")
+DEPLOYMENT = f"apps/{APP}/deployment.yaml"
+"""The one file that names the version."""
+QUIET = 2.5
+"""Seconds without another run after which the cluster counts as resting. The operator sees a change within one."""
+_ENDED = (Phase.SUCCEEDED, Phase.FAILED)
 
 
 class Story:
-    """Tells itself on a World. Iterate over `tell()`; `runs` holds the scenarios, `canary` the newest state for a view."""
+    """Tells itself on a stage. Iterate over `tell()`; `accounts` and `canary` are the newest state, for a view."""
 
-    def __init__(self, world: World, manifest: str, *, deadline: float) -> None:
-        self._world = world
+    def __init__(self, stage: Stage, manifest: str, *, deadline: float) -> None:
+        self.stage = stage
+        self.canary: Canary | None = None
+        self.accounts: list[Account] = []
         self._manifest = manifest
         self._deadline = deadline
         self._queue: asyncio.Queue[Happening] = asyncio.Queue()
         self._began = time.monotonic()
-        self.canary: Canary | None = None
-        self.runs: list[Run] = []
-        self._current: Run | None = None
+        self._before = (0, 0)
+        self._finished: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the story began, until it ended."""
+        return (self._finished or time.monotonic()) - self._began
+
+    @property
+    def good(self) -> bool:
+        """Both scenarios ended as they should."""
+        return len(self.accounts) == 2 and all(account.as_it_should for account in self.accounts)
+
+    def traffic(self) -> tuple[int, int]:
+        """Requests and failures of the current scenario, as counted a moment ago."""
+        total, failed = self.stage.traffic
+        return max(0, total - self._before[0]), max(0, failed - self._before[1])
 
     async def tell(self) -> AsyncIterator[Happening]:
-        """Everything that happens, in order; the last one is the summary."""
-        self._world.cluster.on_change(self._on_change)
+        """Everything that happens, in order; the last one is the summary. Raises CanaryError when a part of the stage fails."""
         work = asyncio.ensure_future(self._play())
         try:
             while not (work.done() and self._queue.empty()):
@@ -97,145 +73,143 @@ class Story:
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-        yield self._summary()
-
-    def traffic(self) -> tuple[int, int]:
-        """Requests and failures of the current scenario so far, as Envoy counted them."""
-        run = self._current
-        if run is None:
-            return 0, 0
-        total, failed = self._world.envoy.users_requests()
-        return total - run.before[0], failed - run.before[1]
+        self._finished = time.monotonic()
+        yield {
+            "event": "summary",
+            "at": round(self.elapsed, 2),
+            "parts": dict(self.stage.parts),
+            "runs": [account.summary() for account in self.accounts],
+        }
 
     async def _play(self) -> None:
-        world = self._world
-        url = await asyncio.to_thread(world.git.create, "fleet", self._repository())
-        sync = world.follow(url)
-        self._say("git", text="the first version is on the branch", revision=await sync.sync())
-        await world.start_operator()
-        self._say("operator", text="the operator is running", version=__version__)
-        await self._until(lambda: self._phase() == "Initialized", "the first version is not up")
-        developer = Developer(url, world.folder)
-        await self._release(developer, "good", FIRST, GOOD)
-        if self.runs[0].as_it_should:
-            await self._release(developer, "bad", GOOD, BAD)
+        """Set the stage and follow the plot, unless a part of the stage ends first."""
+        await self._in_time(
+            self.stage.start(lambda name, version: self._say("part", name=name, version=version)), "not everything is running"
+        )
+        self.stage.cluster.on_change(self._on_change)
+        self.stage.listen(lambda kind, text: self._say("message", type=kind, text=text))
+        plot, alarm = asyncio.ensure_future(self._plot()), asyncio.ensure_future(self.stage.trouble())
+        try:
+            await asyncio.wait({plot, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (alarm, plot):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (plot, alarm):
+                task.cancel()
+            await asyncio.gather(plot, alarm, return_exceptions=True)
 
-    async def _release(self, developer: Developer, scenario: str, old: str, new: str) -> None:
-        run = self._current = Run(scenario, new)
-        run.before = await asyncio.to_thread(self._world.envoy.users_requests)
-        self.runs.append(run)
-        tag = new.rpartition(":")[2]
-        commit = await developer.replace(DEPLOYMENT, old, new, message=f"podinfo {tag}")
-        self._say("release", scenario=scenario, image=new, commit=commit)
-        await self._until(lambda: bool(run.outcome), f"the {scenario} release did not end")
-        run.requests, run.failed = await asyncio.to_thread(self.traffic)
-        await self._until(lambda: self._written(run), f"Git holds no outcome of the {scenario} release")
-        self._say("outcome", **run.summary())
+    async def _plot(self) -> None:
+        stage, cast = self.stage, self.stage.cast
+        url, sync = await stage.deliver({DEPLOYMENT: deployment(cast.first), **stage.adapt(self._manifest)})
+        self._say("git", text="the first version is on the branch", commit=await self._in_time(sync.sync(), "nothing is applied"))
+        await self._until(lambda: self._phase() is Phase.INITIALIZED, "the first version is not up")
+        await self._in_time(stage.measured(), "traffic is not being measured")
+        developer = Developer(url, stage.folder)
+        good = await self._release(developer, "good", cast.good, deployment(cast.good))
+        good.converged = await self._rests(sync, cast.good, quiet=0.0)
+        if not good.as_it_should:
+            return
+        bad = await self._release(developer, "bad", cast.bad, deployment(cast.bad, cast.bad_env), sync)
+        if bad.revert is None:
+            return
+        if cast.bad_env:
+            commit = await developer.write(DEPLOYMENT, deployment(cast.good), message=f"{APP}: without what {_tag(cast.bad)} had needed")
+            self._say("git", text="the developer takes the environment variables back, too", commit=commit)
+            sync.resume()
+        bad.converged = await self._rests(sync, cast.good, quiet=QUIET)
 
-    async def _until(self, ready: Callable[[], bool], problem: str) -> None:
+    async def _release(self, developer: Developer, scenario: str, image: str, text: str, sync: GitSync | None = None) -> Account:
+        """Commit, and watch until the release has ended and Git knows. With environment variables, `sync` waits from then on.
+
+        Git takes images back and nothing else: variables that came with the image would be another new version.
+        """
+        self._before = await self.stage.count()
+        account = Account(scenario, image)
+        self.accounts.append(account)
+        commit = await developer.write(DEPLOYMENT, text, message=f"{APP} {_tag(image)}")
+        self._say("release", scenario=scenario, image=image, commit=commit)
+        if sync is not None and self.stage.cast.bad_env:
+            await self._until(lambda: sync.applied == commit, "the release is not applied")
+            sync.suspend()
+        await self._until(lambda: bool(account.outcome) and self._phase() in _ENDED, f"the {scenario} release did not end")
+        await self.stage.count()
+        account.requests, account.failed = self.traffic()
+        await self._until(
+            lambda: not account.unwritten, f"Git does not hold the outcome of the {scenario} release", lambda: account.unwritten
+        )
+        self._say("outcome", **account.summary(), reason=account.reason)
+        return account
+
+    async def _rests(self, sync: GitSync, image: str, *, quiet: float) -> bool:
+        """Whether the cluster comes to run what the branch says, `image`, and begins nothing of its own accord for `quiet` seconds."""
+        await self._in_time(sync.sync(), "the newest commit is not applied")
+        await self._until(
+            lambda: self._images() == {image}, f"target and primary do not run {_tag(image)}", lambda: f"they run {self._images()}"
+        )
+        await asyncio.sleep(quiet)
+        runs = len(list(self.stage.cluster.list(CANARY_RUNS, HOME)))
+        rests = self._images() == {image} and self._phase() in _ENDED and runs == len(self.accounts)
+        if quiet:
+            self._say("rest", image=image, phase=str(self._phase()), runs=runs, rests=rests)
+        return rests
+
+    async def _until(self, ready: Callable[[], bool], problem: str, why: Callable[[], str] = lambda: "") -> None:
         while not ready():
-            if time.monotonic() - self._began > self._deadline:
-                tails = "\n".join(child.tail(8) for child in self._world.children)
-                raise TimeoutError(f"{problem} after {self._deadline:.0f} s; phase {self._phase() or 'none'}\n{tails}")
+            if self._left() <= 0:
+                raise self._late(problem, why())
             await asyncio.sleep(0.05)
 
-    def _phase(self) -> str:
-        return str(self.canary.status.phase) if self.canary else ""
+    async def _in_time(self, work: Coroutine[Any, Any, T], problem: str) -> T:
+        try:
+            async with asyncio.timeout(max(0.0, self._left())):
+                return await work
+        except TimeoutError:
+            raise self._late(problem) from None
+
+    def _left(self) -> float:
+        return self._began + self._deadline - time.monotonic()
+
+    def _late(self, problem: str, why: str = "") -> NotInTimeError:
+        phase = f"phase {self._phase() or 'none'}" + (f", {why}" if why else "")
+        return NotInTimeError(
+            f"{problem} after {self._deadline:g} s; {phase}", hint="give it longer with --deadline, or look with --headless"
+        )
+
+    def _phase(self) -> Phase:
+        return self.canary.status.phase if self.canary else Phase.NONE
+
+    def _images(self) -> set[str]:
+        """What target and primary say that they should run."""
+        found = (self.stage.cluster.get(DEPLOYMENTS, HOME, name) for name in (APP, f"{APP}-primary"))
+        return {one["spec"]["template"]["spec"]["containers"][0]["image"] if one else "nothing" for one in found}
 
     def _say(self, event: str, **what: object) -> None:
-        self._queue.put_nowait({"event": event, "at": round(time.monotonic() - self._began, 2), **what})
+        self._queue.put_nowait({"event": event, "at": round(self.elapsed, 2), **what})
 
     def _on_change(self, resource: Resource, kind: str, body: Object, _: Object | None) -> None:
-        if kind == "DELETED":
+        if kind == "DELETED" or body["metadata"].get("namespace") != HOME:
             return
-        if resource == CANARIES:
-            self._see_canary(body)
-        elif resource == EVENTS and body.get("involvedObject", {}).get("kind") == "Canary":
-            self._say("message", type=body.get("type"), text=body.get("message"))
+        if resource == CANARIES and body["metadata"]["name"] == APP:
+            self._see_canary(parse_canary(body))
+        elif resource == CANARY_RUNS:
+            self._see_run(parse_canary_run(body))
 
-    def _see_canary(self, body: Object) -> None:
-        old, self.canary = self.canary, parse_canary(body)
-        status, run = self.canary.status, self._current
-        before = old.status if old else None
-        if before and (before.phase, before.canary_weight, before.failed_checks) == (
-            status.phase,
-            status.canary_weight,
-            status.failed_checks,
-        ):
-            return
-        self._say("canary", phase=str(status.phase), weight=status.canary_weight, failed_checks=status.failed_checks)
-        if run is None or before is None or run.outcome:
-            return
-        if status.phase == "Progressing" and status.canary_weight and status.canary_weight not in run.weights:
-            run.weights.append(status.canary_weight)
-        for check in status.checks:
-            if check.verdict in {"Fail", "Error", "NoData"}:
-                run.failed_check = check.name
-        if str(status.phase) in ENDED and str(before.phase) not in ENDED:
-            run.outcome, run.reason = str(status.phase), status.failure_reason
-            if run.outcome == "Succeeded":
-                run.failed_check = None
+    def _see_canary(self, canary: Canary) -> None:
+        old, self.canary = self.canary, canary
+        status = canary.status
+        if self.accounts and not self.accounts[-1].outcome:
+            self.accounts[-1].see(status)
+        seen = (status.phase, status.canary_weight, status.failed_checks)
+        if old is None or seen != (old.status.phase, old.status.canary_weight, old.status.failed_checks):
+            checks = [{"name": check.name, "verdict": str(check.verdict), "value": check.value} for check in status.checks]
+            self._say("canary", phase=str(status.phase), weight=status.canary_weight, failed_checks=status.failed_checks, checks=checks)
 
-    def _written(self, run: Run) -> bool:
-        """Whether everything that Git must hear of this run is there; remembers the commits."""
-        for body in self._world.cluster.list(CANARY_RUNS, HOME):
-            images = body["spec"].get("release", {}).get("images") or {}
-            if run.image not in images.values():
-                continue
-            effects = {effect["name"]: effect for effect in (body.get("status") or {}).get("effects") or ()}
-            run.record = (effects.get("record/fleet") or {}).get("ref")
-            run.revert = (effects.get("revert/fleet") or {}).get("ref")
-            return bool(effects) and all(effect["state"] in {"Done", "Skipped"} for effect in effects.values())
-        return False
-
-    def _summary(self) -> Happening:
-        parts = {
-            "operator": __version__,
-            "api": f"sandbox {__version__}",
-            "proxy": f"envoy {programs.version(programs.envoy())}",
-            "metrics": f"prometheus {programs.version(programs.prometheus())}",
-            "git": programs.git_version(),
-            "load": f"loadtest {__version__}",
-        }
-        return {"event": "summary", "parts": parts, "runs": [run.summary() for run in self.runs]}
-
-    @property
-    def good(self) -> bool:
-        """Both scenarios ended as they should."""
-        return len(self.runs) == 2 and all(run.as_it_should for run in self.runs)
-
-    def _repository(self) -> dict[str, str]:
-        sink = f"""apiVersion: canary.dev/v1alpha1
-kind: GitSink
-metadata:
-  name: fleet
-  namespace: {HOME}
-spec:
-  cluster: sandbox
-  repository:
-    url: {self._world.git.url}/fleet.git
-"""
-        return {"apps/podinfo/canary.yaml": self._manifest, DEPLOYMENT: DEPLOYMENT_YAML, "clusters/sandbox/git-sink.yaml": sink}
+    def _see_run(self, run: CanaryRun) -> None:
+        for account in self.accounts:
+            if account.image in run.spec.release.images.values():
+                account.close(run)
 
 
-DEPLOYMENT_YAML = f"""apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: podinfo
-  namespace: {HOME}
-spec:
-  selector:
-    matchLabels:
-      app: podinfo
-  template:
-    metadata:
-      labels:
-        app: podinfo
-    spec:
-      containers:
-      - name: podinfo
-        image: {FIRST} # the only place that names the version
-        ports:
-        - name: http
-          containerPort: 9898
-"""
+def _tag(image: str) -> str:
+    return image.rpartition(":")[2]

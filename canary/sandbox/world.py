@@ -8,31 +8,38 @@ real one. Everything lives in one temporary folder and on free ports of the loop
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from canary import __version__
 from canary.api.crd import KINDS, crd
 from canary.kube import auth
 from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient
-from canary.kube.resource import CANARIES, CANARY_RUNS, DEPLOYMENTS, EVENTS, GIT_SINKS, HTTP_ROUTES, NAMESPACES, SERVICES, Object, Resource
-from canary.sandbox import programs
+from canary.kube.resource import CANARIES, CANARY_RUNS, DEPLOYMENTS, HTTP_ROUTES, NAMESPACES, SERVICES, Object, Resource
 from canary.sandbox.app import Behaviour
 from canary.sandbox.controllers import Node
+from canary.sandbox.crew import Crew
 from canary.sandbox.envoy import Backend, Envoy
 from canary.sandbox.gitserver import GitServer
 from canary.sandbox.gitsync import GitSync
 from canary.sandbox.processes import Child, free_port, listening
+from canary.sandbox.programs import Programs
 from canary.sandbox.prometheus import PodMetrics, Prometheus, ScrapeTarget
 from canary.sandbox.server import ApiServer
+from canary.sandbox.stage import APP, HOME, Cast, Listener, Progress, Traffic
+from canary.sandbox.words import overhear
 
-HOME = "prod"
-"""The namespace of the story; its Services resolve by their short names."""
+IMAGE = "ghcr.io/stefanprodan/podinfo"
+CAST = Cast(f"{IMAGE}:5.0.0", f"{IMAGE}:5.1.0", f"{IMAGE}:5.2.0")
+IMAGES = {CAST.first: Behaviour(), CAST.good: Behaviour(), CAST.bad: Behaviour(error_rate=0.4)}
+"""What the versions do: the third fails two requests in five."""
 
 ROUTE_CRD: Object = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -56,110 +63,174 @@ ROUTE_CRD: Object = {
 """Enough of the Gateway API for the sandbox's network; a real cluster has the project's own definition."""
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
-_KINDS = {resource.kind: resource for resource in (CANARIES, DEPLOYMENTS, SERVICES, HTTP_ROUTES, GIT_SINKS, NAMESPACES)}
+SILENCE = dict.fromkeys(("SLACK_URL", "SLACK_TOKEN", "MSTEAMS_URL", "EVENT_WEBHOOK_URL"), "")
+"""The operator of a demo tells nobody, whatever the environment of the person who looks at it says."""
+_COUNT_EVERY = 0.25
+"""Seconds between looks at Envoy's counters."""
 
 
 class World:
-    """`start()`, then `async with world:`; nothing is left afterwards, also when the start fails."""
+    """The sandbox as a stage (see `canary.sandbox.stage.Stage`). `images`: what each image does."""
 
-    def __init__(self, images: Mapping[str, Behaviour]) -> None:
+    def __init__(self, programs: Programs, images: Mapping[str, Behaviour] = IMAGES, cast: Cast = CAST) -> None:
+        self.cast = cast
+        self.traffic: Traffic = (0, 0)
+        self.parts: dict[str, str] = {}
         self._images = images
+        self._programs = programs
+        self._stack = contextlib.AsyncExitStack()
+        self._crew: Crew | None = None
+        self._ours: list[Child] = []
+        self._network = asyncio.Lock()
+
+    async def start(self, progress: Progress = lambda *_: None) -> None:
+        """Bring everything up. Raises Ended when a program does not start."""
         self.folder = Path(tempfile.mkdtemp(prefix="canary-sandbox-"))
-        self.api = ApiServer()
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._crew = crew = Crew(self.folder)
+        await self._start_api(progress)
         self.git = GitServer(self.folder / "git")
-        self.envoy = Envoy(programs.envoy(), self.folder, home=HOME)
-        self.prometheus = Prometheus(programs.prometheus(), self.folder)
-        self.pod_metrics = PodMetrics(self._scrape_targets)
-        self.operator_port = free_port()
-        self._tester_port = free_port()
-        self.children: list[Child] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-
-    async def start(self) -> None:
-        """Bring everything but the operator up. Raises NotFound (a program is missing) or Retryable (one did not start)."""
-        try:
-            await self._start()
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.stop()
-
-    async def _start(self) -> None:
-        await self.api.start()
         self.git.start()
-        self.kubeconfig = self.folder / "kubeconfig"
-        self.api.kubeconfig(self.kubeconfig)
-        self.client = ApiClient(auth.load(kubeconfig=str(self.kubeconfig), context="", master=""))
+        self._stack.push_async_callback(asyncio.to_thread, self.git.stop)
+        self._ready(progress, "git", f"git {self._programs.git_version}")
+        self.envoy = Envoy(self._programs.envoy, self.folder, home=HOME)
+        self.prometheus = Prometheus(self._programs.prometheus, self.folder)
+        self.node = Node(self.cluster, self._images, self.folder, crew=crew, changed=self._follow)
+        self._stack.push_async_callback(crew.stop)
+        self._stack.push_async_callback(self._dismiss_ours)
+        await together(
+            self._start_prometheus(progress), self._start_envoy(progress), self._start_tester(progress), self._start_operator(progress)
+        )
+        self.cluster.on_change(self._on_change)
+        crew.spawn(self.node.probe())
+        crew.spawn(self._keep_counting())
+
+    async def stop(self) -> None:
+        """Stop in the order that keeps everybody's last words: operator and load tester, pods, network, API, folder."""
+        await self._stack.aclose()
+
+    def kill(self) -> None:
+        """End all processes now."""
+        if self._crew:
+            self._crew.kill()
+
+    def clearing(self) -> str:
+        """What `stop` does, in words."""
+        return "stopping everything"
+
+    async def deliver(self, files: Mapping[str, str]) -> tuple[str, GitSync]:
+        """A repository on the Git server, applied from now on."""
+        assert self._crew is not None
+        url = await asyncio.to_thread(self.git.create, "fleet", files)
+        sync = GitSync(url, self.folder, self.client)
+        self._crew.spawn(sync.run())
+        return url, sync
+
+    def adapt(self, manifest: str) -> Mapping[str, str]:
+        """The manifest as it is, and the sink that the operator writes outcomes to."""
+        sink = f"""apiVersion: canary.dev/v1alpha1
+kind: GitSink
+metadata:
+  name: fleet
+  namespace: {HOME}
+spec:
+  cluster: sandbox
+  repository:
+    url: {self.git.url}/fleet.git
+"""
+        return {f"apps/{APP}/canary.yaml": manifest, "clusters/sandbox/git-sink.yaml": sink}
+
+    async def measured(self) -> None:
+        """Returns when Prometheus has scraped for the first time."""
+        while not await self.prometheus.measures():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.1)
+
+    async def count(self) -> Traffic:
+        """As Envoy has counted by now."""
+        self.traffic = await self.envoy.users_requests()
+        return self.traffic
+
+    def listen(self, listener: Listener) -> None:
+        """Hear the operator."""
+        assert self._crew is not None
+        self._crew.spawn(overhear(self.folder / "operator.log", f"{APP}.{HOME}", listener))
+
+    async def trouble(self) -> None:
+        """Raises when a process or a task has ended by itself."""
+        assert self._crew is not None
+        await self._crew.trouble()
+
+    def _ready(self, progress: Progress, part: str, version: str) -> None:
+        self.parts[part] = version
+        progress(part, version)
+
+    async def _start_api(self, progress: Progress) -> None:
+        api = ApiServer()
+        await api.start()
+        self._stack.push_async_callback(api.stop)
+        self.kubeconfig = api.kubeconfig(self.folder / "kubeconfig")
+        self.client = ApiClient(auth.load(kubeconfig=str(self.kubeconfig)))
+        self._stack.push_async_callback(self.client.close)
         for definition in [ROUTE_CRD, *(crd(kind) for kind in KINDS)]:
             await self.client.create(CRDS, definition)
         await self.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
-        self.cluster = WatchedCluster(self.client, namespace="")
-        self.node = Node(self.cluster, self._images, self.folder, changed=self._wake.set)
-        await self.cluster.watch(DEPLOYMENTS, SERVICES, HTTP_ROUTES, CANARIES, CANARY_RUNS, EVENTS)
-        self.cluster.on_change(self._on_change)
-        await asyncio.gather(self.envoy.start(), self._start_prometheus(), self._start_tester())
-        self._spawn(self._network())
-        self._spawn(self.node.probe())
+        self.cluster = WatchedCluster(self.client)
+        self._stack.push_async_callback(self.cluster.close)
+        await self.cluster.watch(DEPLOYMENTS, SERVICES, HTTP_ROUTES, CANARIES, CANARY_RUNS)
+        self._ready(progress, "api", f"sandbox {__version__}")
 
-    async def _start_prometheus(self) -> None:
+    async def _start_envoy(self, progress: Progress) -> None:
+        assert self._crew is not None
+        await self.envoy.start(self._crew)
+        self._ready(progress, "proxy", f"envoy {self._programs.envoy_version}")
+
+    async def _start_prometheus(self, progress: Progress) -> None:
+        assert self._crew is not None
+        self.pod_metrics = PodMetrics(self._scrape_targets)
         await self.pod_metrics.start()
-        await self.prometheus.start(pods=f"127.0.0.1:{self.pod_metrics.port}", envoy=self.envoy.admin)
+        self._stack.push_async_callback(self.pod_metrics.stop)
+        await self.prometheus.start(self._crew, pods=f"127.0.0.1:{self.pod_metrics.port}", envoy=self.envoy.admin)
+        self._ready(progress, "metrics", f"prometheus {self._programs.prometheus_version}")
 
-    async def _start_tester(self) -> None:
-        command = [sys.executable, "-m", "loadtest", f"--port={self._tester_port}", "--host=127.0.0.1", "--log-level=info"]
-        await self._child("load tester", command, self._tester_port, network=self.envoy.users_url)
+    async def _start_tester(self, progress: Progress) -> None:
+        self._tester_port = free_port()
+        command = ["-m", "loadtest", f"--port={self._tester_port}", "--host=127.0.0.1", "--log-level=info"]
+        await self._program("load tester", command, port=self._tester_port, network=self.envoy.users_url)
+        self._ready(progress, "load", f"loadtest {__version__}")
 
-    async def start_operator(self) -> Child:
-        """The operator as its users run it."""
-        command = [sys.executable, "-m", "canary.cli.main", "run", f"--kubeconfig={self.kubeconfig}", "--mesh-provider=gatewayapi:v1"]
-        command += [f"--metrics-server={self.prometheus.url}", f"--port={self.operator_port}", "--cluster-name=sandbox", "--default-gateway=sandbox/network"]
-        return await self._child("operator", command, self.operator_port, network=self.envoy.url)
+    async def _start_operator(self, progress: Progress) -> None:
+        port = free_port()
+        command = ["-m", "canary.cli.main", "run", f"--kubeconfig={self.kubeconfig}", "--mesh-provider=gatewayapi:v1", "--host=127.0.0.1"]
+        command += [
+            f"--metrics-server={self.prometheus.url}",
+            f"--port={port}",
+            "--cluster-name=sandbox",
+            "--default-gateway=sandbox/network",
+        ]
+        await self._program("operator", command, port=port, network=self.envoy.url)
+        self._ready(progress, "operator", __version__)
 
-    async def _child(self, name: str, command: list[str], port: int, *, network: str) -> Child:
-        """A program of the sandbox; Envoy is its network: names of Services resolve by using it as a proxy."""
-        proxy = {"http_proxy": network, "no_proxy": "127.0.0.1,localhost"}
-        env = {**proxy, **{name.upper(): value for name, value in proxy.items()}}
-        child = Child(name, command, log=self.folder / f"{name.replace(' ', '-')}.log", env=env)
-        await child.start()
-        self.children.append(child)
-        await child.until(lambda: listening(port))
-        return child
+    async def _program(self, name: str, command: list[str], *, port: int, network: str) -> None:
+        """One of our own programs; Envoy is its network: names of Services resolve by using it as a proxy."""
+        assert self._crew is not None
+        env = {"TMPDIR": str(self.folder), **proxied(network), **SILENCE}
+        log = self.folder / f"{name.replace(' ', '-')}.log"
+        child = Child(name, [sys.executable, "-P", *command], log=log, env=env, orphaned=signal.SIGTERM)
+        self._ours.append(child)
+        await self._crew.start(child, ready=lambda: listening(port))
 
-    def follow(self, url: str) -> GitSync:
-        """Deliver this repository to the cluster."""
-        sync = GitSync(url, self.folder, self)
-        self._spawn(sync.run())
-        return sync
-
-    async def apply_any(self, manifest: Object) -> None:
-        """What the GitOps engine applies; an older API version is addressed as the manifest says."""
-        resource = _KINDS[manifest["kind"]]
-        group, _, version = manifest["apiVersion"].rpartition("/")
-        asked = Resource(group, version, resource.plural, resource.kind, namespaced=resource.namespaced)
-        await self.client.apply(asked, manifest, manager="gitops")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _dismiss_ours(self) -> None:
+        assert self._crew is not None
+        await self._crew.dismiss(*self._ours)
 
     def _on_change(self, resource: Resource, kind: str, body: Object, _: Object | None) -> None:
+        assert self._crew is not None
         if resource == DEPLOYMENTS:
             meta = body["metadata"]
-            work = (
-                self.node.remove(meta["namespace"], meta["name"])
-                if kind == "DELETED"
-                else self._reconcile(meta["namespace"], meta["name"], body)
-            )
-            self._spawn(work)
+            place = (meta["namespace"], meta["name"])
+            self._crew.spawn(self.node.remove(*place) if kind == "DELETED" else self._reconcile(*place, body))
         if resource in {SERVICES, HTTP_ROUTES}:
-            self._wake.set()
+            self._crew.spawn(self._follow())
 
     async def _reconcile(self, namespace: str, name: str, body: Object) -> None:
         """Only for a spec that the node has not acted on yet: its own status writes come back as changes, too."""
@@ -169,14 +240,18 @@ class World:
         if newest is not None:
             await self.node.reconcile(newest)
 
-    async def _network(self) -> None:
-        """Bring Envoy and Prometheus in line whenever pods, Services or routes have changed."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
+    async def _follow(self) -> None:
+        """Bring Envoy in line with pods, Services and routes; returns when it has taken them."""
+        async with self._network:
             backends = [backend for service in self.cluster.list(SERVICES) for backend in self._backends(service)]
             backends.append(Backend(HOME, "load-tester", 80, (("127.0.0.1", self._tester_port),)))
-            self.envoy.configure(backends, self.cluster.list(HTTP_ROUTES))
+            await self.envoy.configure(backends, self.cluster.list(HTTP_ROUTES))
+
+    async def _keep_counting(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):  # if Envoy has ended, its own obituary says why
+                await self.count()
+            await asyncio.sleep(_COUNT_EVERY)
 
     def _scrape_targets(self) -> list[ScrapeTarget]:
         return [ScrapeTarget(f"127.0.0.1:{pod.port}", pod.namespace, pod.name) for pod in self.node.ready_pods()]
@@ -190,20 +265,18 @@ class World:
         )
         return [Backend(namespace, service["metadata"]["name"], port["port"], addresses) for port in service["spec"].get("ports") or ()]
 
-    async def stop(self) -> None:
-        """Stop in the order that keeps everybody's last words: operator, workers, pods, network, API, folder."""
-        for child in reversed(self.children):
-            await child.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for part in ("node", "envoy", "prometheus", "pod_metrics"):
-            if it := getattr(self, part, None):
-                await it.stop()
-        for name in ("cluster", "client"):
-            if it := getattr(self, name, None):
-                await it.close()
-        await asyncio.to_thread(self.git.stop)
-        await self.api.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def proxied(network: str, *, directly: str = "") -> dict[str, str]:
+    """Environment of a program that reaches all names through this proxy, but the loopback and the hosts in `directly` (by comma)."""
+    env = {"http_proxy": network, "no_proxy": ",".join(filter(None, ("127.0.0.1", "localhost", directly)))}
+    return env | {name.upper(): value for name, value in env.items()}
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """Do all of this at the same time. When one fails, the others are ended first, and then its error is raised, without a group around it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

@@ -33,7 +33,7 @@ async def chat():
 
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield SimpleNamespace(url=f"http://127.0.0.1:{runner.addresses[0][1]}", seen=seen, script=script)

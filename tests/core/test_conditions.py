@@ -87,6 +87,12 @@ def test_the_workload_policy_asks_whether_users_are_served(phase: Phase, serving
     assert status.condition("Stalled") is None
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_nobody_who_waits_for_the_application_waits_for_an_analysis_in_the_workload_policy(phase: Phase) -> None:
+    seen = kstatus(at(phase, policy=ReadyPolicy.WORKLOAD), generation=1)
+    assert seen == ("InProgress" if phase in (Phase.INITIALIZING, Phase.TERMINATING) else "Current")
+
+
 def test_a_rollback_is_not_a_broken_application_in_the_workload_policy() -> None:
     assert kstatus(at(Phase.FAILED, policy=ReadyPolicy.WORKLOAD), generation=1) == "Current"
     assert kstatus(at(Phase.FAILED, policy=ReadyPolicy.ANALYSIS), generation=1) == "Failed"
@@ -104,7 +110,7 @@ def test_the_users_mistake_stalls_in_both_policies(policy: ReadyPolicy) -> None:
 
 @pytest.mark.parametrize("phase", [Phase.WAITING, Phase.WAITING_PROMOTION])
 def test_a_gate_is_named_as_the_reason(phase: Phase) -> None:
-    condition = at(phase, policy=ReadyPolicy.WORKLOAD).condition("Reconciling")
+    condition = at(phase, policy=ReadyPolicy.ANALYSIS).condition("Reconciling")
     assert condition is not None
     assert condition.reason == "GateWaiting"
 

@@ -218,3 +218,49 @@ def test_a_target_that_is_needed_is_woken_with_its_autoscaler() -> None:
     world.tick()
     assert story(world.effects) == ["resume", "scale up"]
     assert world.target.readiness is Readiness.WAITING
+
+
+def test_traffic_objects_are_kept_up_while_only_the_target_serves() -> None:
+    world = World().bootstrap()
+    world.release("B")
+    world.run(until=Phase.PROGRESSING)
+    world.tick()
+    world.primary = None
+    world.tick()
+    kept_up = [type(effect) for effect in world.tick().effects if isinstance(effect, EnsureServices | EnsureRoutes)]
+    assert kept_up == [EnsureServices, EnsureServices, EnsureRoutes]
+
+
+def test_a_daemon_set_that_fits_no_node_is_released_all_the_same() -> None:
+    world = World(kind="DaemonSet").bootstrap()
+    assert world.primary is not None
+    world.primary.replicas = world.primary.ready = 0
+    world.release("B")
+    world.tick()
+    world.target.replicas, world.target.readiness = 0, Readiness.READY
+    assert world.tick().checks_run
+
+
+def test_a_daemon_set_that_is_still_parked_is_not() -> None:
+    world = World(kind="DaemonSet").bootstrap()
+    world.release("B")
+    world.tick()
+    world.target.replicas, world.target.readiness = 0, Readiness.READY
+    decision = world.tick()
+    assert not decision.checks_run
+    assert ScaleTarget(up=True) in decision.effects
+
+
+def test_a_wait_for_a_target_in_promotion_is_told_once_it_lasts() -> None:
+    world = World().bootstrap()
+    world.release("B")
+    world.run(until=Phase.PROMOTING)
+    world.tick()
+    world.settle()
+    world.target.ready, world.target.readiness = 1, Readiness.WAITING
+    world.forget()
+    assert world.tick().wake_after == 10
+    assert world.kinds() == [], "a rollout that has just begun is no news"
+    world.now += 10
+    world.tick()
+    assert world.kinds() == ["NotReady"]

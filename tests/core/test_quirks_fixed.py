@@ -577,6 +577,7 @@ def test_q42_a_change_taken_back_while_it_waited_is_not_released() -> None:
     world.run()
     assert world.status.phase is Phase.INITIALIZED
     assert "NewRevision" not in world.kinds()
+    assert "RevisionWithdrawn" in world.kinds()
 
 
 def test_q42_going_back_to_the_failed_revision_while_another_waits_is_failed_again() -> None:

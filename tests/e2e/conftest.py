@@ -9,6 +9,7 @@ A module may set OPERATOR_FLAGS (list) for its operator.
 """
 
 import itertools
+import os
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import Mesh
 
 AT_ONCE = 8
-_NAMES = (f"e2e-{number}" for number in itertools.count(1))
+_NAMES = (f"e2e-{os.getpid()}-{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="package")
