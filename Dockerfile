@@ -1,7 +1,8 @@
 # The operator's image. Build it from the root of the repository:
 #   docker build -t canary-operator .
 # It runs as uid 65532 with a read-only root file system and writes to /tmp alone: mirrors of Git repositories, and keys for them.
-ARG PYTHON_IMAGE=python:3.13-slim
+# From 3.13 on, Python refuses API servers whose certificates lack extensions that many clusters' certificates lack.
+ARG PYTHON_IMAGE=python:3.12-slim
 
 FROM ${PYTHON_IMAGE} AS build
 ARG UV_VERSION=0.13.8

@@ -43,13 +43,16 @@ check: setup ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m canary.api.crd --check crds charts/canary/files/crds
+	$(BIN)/python dashboards/generate.py --check
 
 format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crds: setup ## write crds/ and the chart's copy from the models
-	$(BIN)/python -m canary.api.crd crds
+crds: setup ## write crds/, the dashboard and the chart's copies of them
+	$(BIN)/python -m canary.api.crd crds charts/canary/files/crds
+	$(BIN)/python dashboards/generate.py
 
 lock: setup ## write requirements.lock anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

@@ -39,12 +39,11 @@ class Timeline:
         self._changed = threading.Condition()
         self._closing = False
         self._ended = ""
-        version = cluster.api.get(f"{CANARIES}?limit=1")["metadata"]["resourceVersion"]
-        context = ssl.create_default_context(cafile=str(cluster.keys.authority.root.certificate))
-        self._connection = http.client.HTTPSConnection(API_HOST, API_PORT, context=context)
-        headers = {"Authorization": f"Bearer {cluster.keys.admin_token}"}
-        self._connection.request("GET", f"{CANARIES}?watch=true&timeoutSeconds=7200&resourceVersion={version}", headers=headers)
-        self._thread = threading.Thread(target=self._read, args=(self._connection.getresponse(),), daemon=True, name="timeline")
+        self._version = cluster.api.get(f"{CANARIES}?limit=1")["metadata"]["resourceVersion"]
+        self._context = ssl.create_default_context(cafile=str(cluster.keys.authority.root.certificate))
+        self._headers = {"Authorization": f"Bearer {cluster.keys.admin_token}"}
+        self._connection = self._connect()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="timeline")
         self._thread.start()
 
     def close(self) -> None:
@@ -82,19 +81,34 @@ class Timeline:
             if self.first(name, "Failed", after=after[name]) is not None:
                 raise ReleaseFailedError(f"the release of {name} failed: {json.dumps(self._statuses[name])}")
 
-    def _read(self, stream: http.client.HTTPResponse) -> None:
+    def _connect(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(API_HOST, API_PORT, context=self._context)
+
+    def _run(self) -> None:
+        """Watch without end. The server drops a watcher whose buffer is full (a hundred changes in one moment); it goes on where it was."""
         try:
-            for line in stream:
-                self._take(json.loads(line)["object"], time.monotonic())
-            self._ended = "the server closed it"
+            while not self._closing:
+                self._read()
+                self._connection.close()
+                self._connection = self._connect()
         except (OSError, ValueError, http.client.HTTPException, AttributeError, KeyError) as error:
             self._ended = "" if self._closing else f"{type(error).__name__}: {error}"
+
+    def _read(self) -> None:
+        query = f"watch=true&timeoutSeconds=3600&resourceVersion={self._version}"
+        self._connection.request("GET", f"{CANARIES}?{query}", headers=self._headers)
+        for line in self._connection.getresponse():
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                raise ValueError(event["object"].get("message"))
+            self._take(event["object"], time.monotonic())
 
     def _take(self, body: dict[str, Any], at: float) -> None:
         name, status = body["metadata"]["name"], body.get("status") or {}
         moment = Moment(at, status.get("phase") or "", int(status.get("canaryWeight") or 0))
         with self._changed:
             self._statuses[name] = status
+            self._version = body["metadata"]["resourceVersion"]
             moments = self._moments.setdefault(name, [])
             if not moments or (moments[-1].phase, moments[-1].weight) != (moment.phase, moment.weight):
                 moments.append(moment)

@@ -196,7 +196,8 @@ class Operator:
         self.scheduler.remove(key)
         self.telemetry.forget(*key)
         self.notifier.forget(key)
-        self.ticker.drain.forget(key)
+        self.ticker.settling.forget(key)
+        self.ticker.echoes.forget(key)
         self._census()
 
     def _census(self) -> None:
@@ -205,11 +206,9 @@ class Operator:
     def _on_object(self, resource: Resource, _: str, body: Object, old: Object | None) -> None:  # noqa: ARG002
         meta = body["metadata"]
         ref = (resource, meta.get("namespace", ""), meta["name"])
-        if self.ticker.own_writes.get(ref) == meta.get("resourceVersion"):
-            return  # the tick that wrote it knows
-        self.ticker.own_writes.pop(ref, None)
         for key in self.registry.readers(ref):
-            self.scheduler.wake(key)
+            if self.ticker.echoes.is_news(key, ref, meta.get("resourceVersion", "")):
+                self.scheduler.wake(key)
 
     async def _resync(self) -> None:
         """Mend what no watch told us: one list per period finds canaries whose deletion was missed, and everyone gets a look."""

@@ -109,9 +109,8 @@ class Telemetry:
             for verdict in ("Pass", "Fail", "NoData", "Error"):
                 self.check.labels(name, namespace, check.name, verdict).set(1 if verdict == check.verdict else 0)
         for metric in canary.spec.analysis.metrics:
-            bounds = metric.threshold_range
             for side in ("min", "max"):
-                bound = getattr(bounds, side, None) if bounds else None
+                bound = getattr(metric.bounds, side)
                 if bound is not None:
                     known.add(metric.name)
                     self.bound.labels(name, namespace, metric.name, side).set(bound)

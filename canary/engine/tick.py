@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from canary.api.canary import Canary
 from canary.api.errors import InvalidObject
@@ -17,13 +18,14 @@ from canary.api.validation import validate_semantics
 from canary.core import conditions, machine, model
 from canary.core.errors import CanaryError, Conflict, NotFound, Rejected
 from canary.engine.act import Actor
-from canary.engine.drain import Drain, moves_only
+from canary.engine.echoes import Echoes
 from canary.engine.logs import about
 from canary.engine.notify import Notifier
 from canary.engine.observe import Observer, Sight
-from canary.engine.registry import Entry, Ref, Registry, key_of
-from canary.engine.scheduler import Key
+from canary.engine.registry import Entry, Registry, key_of
+from canary.engine.scheduler import SETTLE, Key
 from canary.engine.settings import Settings
+from canary.engine.settle import Settling, moves_only
 from canary.engine.telemetry import Telemetry
 from canary.engine.tracking import TrackingCluster
 from canary.kube.cluster import Cluster
@@ -59,15 +61,15 @@ class Ticker:
         self._telemetry = telemetry
         self._settings = settings
         self._fence = fence
-        self.drain = Drain()
-        self.own_writes: dict[Ref, str] = {}
+        self.settling = Settling()
+        self.echoes = Echoes()
 
     async def tick(self, key: Key) -> float | None:
         """One tick; returns seconds until the next, or None to sleep until something changes."""
         entry = self._registry.get(key)
         if entry is None:
             return None
-        tracked = TrackingCluster(self._cluster)
+        tracked = TrackingCluster(self._cluster, self.echoes, key)
         result, after = "ok", None
         try:
             after = await self._tick(entry, tracked)
@@ -83,9 +85,9 @@ class Ticker:
             result, after = "retry", self._warn(entry, error)
         finally:
             self._registry.looked_at(key, tracked.refs)
-            self.own_writes.update(tracked.written)
+            again = self.echoes.ended(key, tracked.refs)
         self._telemetry.ticks.labels(result).inc()
-        return after
+        return after if not again else min(SETTLE, SETTLE if after is None else after)
 
     async def _tick(self, entry: Entry, tracked: TrackingCluster) -> float | None:
         if entry.problem is not None:
@@ -101,16 +103,19 @@ class Ticker:
         ):
             meta = canary.metadata
             return await self._stall(entry, "InvalidSpec", str(InvalidObject("Canary", meta.namespace, meta.name, problems)))
+        key = key_of(entry.body)
         sight = await self._observer.look(canary, tracked)
+        snapshot, left = self.settling.damped(key, sight.snapshot)
+        sight = replace(sight, snapshot=snapshot)
         decision = await self._decide(sight)
         self._fence()
-        if wait := self.drain.wait(key_of(entry.body), sight.snapshot, decision):
+        if wait := self.settling.parking_waits(key, sight.snapshot, decision):
             await self._actor.apply(sight, moves_only(decision))
             return wait
         await self._actor.apply(sight, decision)
         canary = await self._write(entry, canary, decision.status)
         self._tell(canary, sight, decision, began)
-        return decision.wake_after
+        return decision.wake_after if not left else min(left, left if decision.wake_after is None else decision.wake_after)
 
     async def _decide(self, sight: Sight) -> model.Decision:
         world: dict[model.Ask, model.Answer] = {}

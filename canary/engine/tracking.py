@@ -1,25 +1,28 @@
-"""The cluster as one tick sees it: it remembers what the tick read, and which writes were its own.
+"""The cluster as one tick sees it: it remembers what the tick read, and announces what it writes.
 
-What was read decides what wakes this canary next; what was written by ourselves must not wake it (the tick that wrote it
-knows). Both facts come from here instead of from a table of kinds that every plug-in would have to keep in step.
+What was read decides what wakes this canary next; the echo of its own writes must not (the tick that wrote it knows). Both
+facts come from here instead of from a table of kinds that every plug-in would have to keep in step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
+from canary.engine.echoes import Echoes
 from canary.engine.registry import Ref
+from canary.engine.scheduler import Key
 from canary.kube.cluster import Cluster, Ops
 from canary.kube.resource import Object, Resource
 
 
 class TrackingCluster:
-    """A `Cluster` that keeps `refs` (what was looked at) and `written` (ref to resourceVersion of our own last write)."""
+    """A `Cluster` for one tick of the canary `key`, that keeps `refs` (what was looked at) and tells `echoes` of every write."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, echoes: Echoes, key: Key) -> None:
         self._cluster = cluster
+        self._echoes = echoes
+        self._key = key
         self.refs: set[Ref] = set()
-        self.written: dict[Ref, str] = {}
 
     async def watch(self, *resources: Resource) -> None:
         await self._cluster.watch(*resources)
@@ -35,21 +38,28 @@ class TrackingCluster:
         return await self._cluster.read(resource, namespace, name)
 
     async def create(self, resource: Resource, body: Object) -> Object:
-        return self._wrote(resource, await self._cluster.create(resource, body))
+        return await self._write(_ref(resource, body), self._cluster.create(resource, body))
 
     async def apply(self, resource: Resource, body: Object, *, force: bool = True) -> Object:
-        return self._wrote(resource, await self._cluster.apply(resource, body, force=force))
+        return await self._write(_ref(resource, body), self._cluster.apply(resource, body, force=force))
 
     async def merge(self, resource: Resource, namespace: str, name: str, patch: Object, *, subresource: str = "") -> Object:
-        return self._wrote(resource, await self._cluster.merge(resource, namespace, name, patch, subresource=subresource))
+        write = self._cluster.merge(resource, namespace, name, patch, subresource=subresource)
+        return await self._write((resource, namespace, name), write)
 
     async def json_patch(self, resource: Resource, namespace: str, name: str, ops: Ops) -> Object:
-        return self._wrote(resource, await self._cluster.json_patch(resource, namespace, name, ops))
+        return await self._write((resource, namespace, name), self._cluster.json_patch(resource, namespace, name, ops))
 
     async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str = "") -> None:
         await self._cluster.delete(resource, namespace, name, uid=uid)
 
-    def _wrote(self, resource: Resource, answer: Object) -> Object:
-        meta = answer["metadata"]
-        self.written[resource, meta.get("namespace", ""), meta["name"]] = meta.get("resourceVersion", "")
+    async def _write(self, ref: Ref, write: Awaitable[Object]) -> Object:
+        with self._echoes.writing(self._key, ref) as flight:
+            answer = await write
+            flight.version = answer["metadata"].get("resourceVersion", "")
         return answer
+
+
+def _ref(resource: Resource, body: Object) -> Ref:
+    meta = body["metadata"]
+    return resource, meta.get("namespace", ""), meta.get("name", "")

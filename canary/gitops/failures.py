@@ -71,12 +71,26 @@ _TABLE: tuple[tuple[str, Reaction, str], ...] = (
 )  # fmt: skip
 
 
+_MEANING = {
+    "Auth": "the server does not accept the credentials",
+    "Certificate": "the server's certificate is not trusted",
+    "Forbidden": "the repository does not exist, or the credentials may not do this",
+    "Moved": "the repository has moved; give its new URL",
+    "Protected": "the branch refuses the push",
+    "SignatureRequired": "the branch wants signed commits",
+    "Throttled": "the server wants fewer requests",
+    "Unreachable": "the server cannot be reached",
+}
+"""What git means, for those who do not speak it."""
+
+
 def classify(text: str, *, secrets: Iterable[str] = ()) -> Failure:
     """The class of a failure from what git printed; unknown prose backs off, because it may pass."""
     shown = scrub(text, secrets=secrets)
     for reason, reaction, pattern in _TABLE:
         if re.search(pattern, text, re.IGNORECASE):
-            return Failure(reason, reaction, shown)
+            meaning = _MEANING.get(reason)
+            return Failure(reason, reaction, f"{meaning}: {shown}" if meaning else shown)
     return Failure("Unknown", Reaction.BACK_OFF, shown)
 
 

@@ -31,7 +31,7 @@ spec:
     spec:
       containers:
       - name: {APP}
-        image: {json.dumps(image)} # the only place that names the version
+        image: {image} # the only place that names the version
         ports:
         - name: http
           containerPort: {PORT}{f"{chr(10)}        env:{variables}" if variables else ""}

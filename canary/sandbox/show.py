@@ -1,7 +1,6 @@
-"""How the story is shown: to a program, line by line, or to a person, as it happens.
+"""How the story is told: to a program, line by line, or to a person, as it happens; and how it is ended at any moment.
 
-The terminal view is one rich `Live` that is redrawn a few times a second from the story's own state; nothing is computed twice for the sake of
-the view. Data goes to stdout, so that a pipe gets the story and nothing else.
+Data goes to stdout, so that a pipe gets the story and nothing else. The terminal view is in `view`, which alone knows rich.
 """
 
 from __future__ import annotations
@@ -11,30 +10,30 @@ import contextlib
 import json
 import signal
 import sys
-import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
-from canary.core.errors import CanaryError
-from canary.sandbox.story import IMAGES, Happening, Story
-from canary.sandbox.world import World
+from canary.sandbox.account import Happening
+from canary.sandbox.stage import Stage
+from canary.sandbox.story import Story
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-FRAMES = 8
-"""Redraws a second."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Show(Protocol):
     """What is told of the story."""
 
-    def begin(self, story: Story | None) -> contextlib.AbstractContextManager[object]:
-        """Open the view; without a story something is still being prepared."""
+    def of(self, story: Story) -> AbstractAsyncContextManager[object]:
+        """Open the view of this story, for as long as it lasts."""
         ...
 
     def on(self, happening: Happening) -> None:
         """Show one thing that happened."""
+        ...
+
+    def clearing(self, what: str) -> None:
+        """The story is over; this is done now, and may take a moment."""
         ...
 
 
@@ -42,175 +41,104 @@ class LineShow:
     """One line for each thing: JSON for programs, text for logs."""
 
     def __init__(self, *, as_json: bool) -> None:
-        self._json = as_json
+        self._write = _json if as_json else _text
 
-    def begin(self, story: Story | None) -> contextlib.AbstractContextManager[object]:  # noqa: ARG002
+    def of(self, story: Story) -> AbstractAsyncContextManager[object]:  # noqa: ARG002
+        """Nothing to open."""
         return contextlib.nullcontext()
 
     def on(self, happening: Happening) -> None:
-        if self._json:
-            print(json.dumps(happening), flush=True)  # noqa: T201
-            return
-        rest = " ".join(f"{key}={value}" for key, value in happening.items() if key not in {"event", "at"})
-        print(f"{happening.get('at', ''):>7} {happening['event']:<9} {rest}", flush=True)  # noqa: T201
+        """Print it."""
+        sys.stdout.write(self._write(happening) + "\n")
+        sys.stdout.flush()
+
+    def clearing(self, what: str) -> None:
+        """Programs need not know."""
 
 
-def headless_show(*, as_json: bool) -> Show:
-    """For pipes and CI."""
-    return LineShow(as_json=as_json)
+async def perform(stage: Stage, manifest: str, show: Show, *, deadline: float) -> int:
+    """Tell the story and clear the stage. 0: it ended as it should, 1: it did not, 128 + n: stopped by signal n. Raises CanaryError.
+
+    The first signal ends the story in order; the next one kills what is still running. Either way nothing is left.
+    """
+    received: list[int] = []
+    work = asyncio.ensure_future(_perform(stage, manifest, show, deadline=deadline))
+
+    def interrupted(number: int) -> None:
+        received.append(number)
+        if len(received) == 1:
+            work.cancel()
+        else:
+            stage.kill()
+
+    with _handlers(interrupted):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not received:
+                raise
+            return 128 + received[0]
 
 
-def terminal_show() -> Show:
-    """For a person."""
-    return TerminalShow()
-
-
-class TerminalShow:
-    """A weight bar, the checks against their bounds, traffic, Git, and the operator's own words."""
-
-    def __init__(self) -> None:
-        self._story: Story | None = None
-        self._words: deque[tuple[float, str, str]] = deque(maxlen=9)
-        self._commits: deque[str] = deque(maxlen=6)
-        self._seen = (0.0, (0, 0))
-        self._summary: Happening | None = None
-
-    def begin(self, story: Story | None) -> contextlib.AbstractContextManager[object]:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._story = story
-        if story is None:
-            return Console().status("starting an API server, Envoy, Prometheus, a load tester and a Git server ...")
-        return Live(get_renderable=self._render, refresh_per_second=FRAMES, transient=False)
-
-    def on(self, happening: Happening) -> None:
-        at = happening.get("at", 0.0)
-        match happening["event"]:
-            case "message":
-                style = "yellow" if happening.get("type") == "Warning" else "default"
-                self._words.append((at, str(happening["text"]), style))
-            case "release":
-                self._words.append((at, f"a developer pushes {happening['image'].rpartition('/')[2]}", "bold cyan"))
-                self._commits.append(f"[cyan]{happening['commit'][:8]}[/] {happening['image'].rpartition('/')[2]}")
-            case "outcome":
-                git = happening["git"]
-                if git["record"]:
-                    self._commits.append(f"[green]{git['record'][:8]}[/] record: {happening['outcome']}")
-                if git["revert"]:
-                    self._commits.append(f"[red]{git['revert'][:8]}[/] revert of the image")
-            case "summary":
-                self._summary = happening
-
-    def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.panel import Panel
-        from rich.table import Table
-
-        assert self._story is not None
-        columns = Table.grid(expand=True, padding=(0, 1))
-        columns.add_column(ratio=3)
-        columns.add_column(ratio=2)
-        columns.add_row(Panel(self._release(), title="release", title_align="left"), Panel(self._git(), title="git", title_align="left"))
-        parts: list[RenderableType] = [columns, Panel(self._log(), title="the operator's words", title_align="left")]
-        if self._summary:
-            parts.append(self._verdict())
-        return Group(*parts)
-
-    def _release(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        story = self._story
-        assert story is not None
-        canary = story.canary
-        if canary is None:
-            return Text("waiting for the first version ...", style="dim")
-        weight, phase = canary.status.canary_weight, str(canary.status.phase)
-        filled = round(weight / 100 * 40)
-        colour = {"Failed": "red", "Succeeded": "green"}.get(phase, "cyan")
-        bar = Text.assemble(("█" * filled, colour), ("░" * (40 - filled), "dim"), f" {weight:3d} %")
-        head = Text.assemble((f"podinfo.{canary.metadata.namespace}", "bold"), "  ", (phase, f"bold {colour}"))
-        failed, limit = canary.status.failed_checks, canary.spec.analysis.threshold_count
-        checks = [self._check(check) for check in canary.status.checks]
-        traffic = self._traffic()
-        return Group(head, bar, *checks, Text(f"failed checks {failed} of {limit}", style="red" if failed else "dim"), traffic)
-
-    @staticmethod
-    def _check(check: Any) -> RenderableType:
-        from rich.text import Text
-
-        mark = {"Pass": ("✔", "green"), "Fail": ("✗", "red"), "NoData": ("?", "yellow"), "Error": ("!", "magenta")}[str(check.verdict)]
-        value = "no data" if check.value is None else f"{check.value:.1f}"
-        low, high = (check.bound.min, check.bound.max) if check.bound else (None, None)
-        bound = f"≥ {low:g}" if low is not None else f"≤ {high:g}" if high is not None else ""
-        return Text.assemble(mark, f" {check.name:<24}{value:>9}  ", (bound, "dim"))
-
-    def _traffic(self) -> RenderableType:
-        from rich.text import Text
-
-        assert self._story is not None
-        if time.monotonic() - self._seen[0] > 1.0:
-            with contextlib.suppress(OSError):
-                self._seen = (time.monotonic(), self._story.traffic())
-        total, failed = self._seen[1]
-        return Text.assemble(f"{total} requests through Envoy, ", (f"{failed} failed", "red" if failed else "green"))
-
-    def _git(self) -> RenderableType:
-        from rich.text import Text
-
-        return Text.from_markup("\n".join(self._commits) or "[dim]nothing yet[/]")
-
-    def _log(self) -> RenderableType:
-        from rich.text import Text
-
-        lines = [Text.assemble((f"{at:6.1f} s  ", "dim"), (text, style)) for at, text, style in self._words]
-        return Text("\n").join(lines)
-
-    def _verdict(self) -> RenderableType:
-        from rich.table import Table
-
-        assert self._summary is not None
-        table = Table(expand=True)
-        for title in ("scenario", "outcome", "highest weight", "requests", "failed", "why", "record", "revert"):
-            table.add_column(title)
-        for run in self._summary["runs"]:
-            colour = "green" if run["outcome"] == "Succeeded" else "red"
-            git = run["git"]
-            table.add_row(
-                run["scenario"],
-                f"[{colour}]{run['outcome']}[/]",
-                f"{max(run['weights'], default=0)} %",
-                str(run["requests"]),
-                str(run["failed_requests"]),
-                run["failed_check"] or "",
-                (git["record"] or "")[:8],
-                (git["revert"] or "")[:8],
-            )
-        return table
-
-
-async def tell_in_sandbox(manifest: str, show: Show, *, deadline: float) -> int:
-    """Set the stage, tell the story, clear the stage; 0 when it ended as it should, 130 on Ctrl-C."""
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+async def _perform(stage: Stage, manifest: str, show: Show, *, deadline: float) -> int:
     try:
-        with show.begin(None):
-            world = World(IMAGES)
-            await world.start()
-        async with world:
-            story = Story(world, manifest, deadline=deadline)
-            with show.begin(story):
-                async for happening in story.tell():
-                    show.on(happening)
-            return 0 if story.good else 1
-    except asyncio.CancelledError:
-        print("stopped", file=sys.stderr)  # noqa: T201
-        return 130
-    except (CanaryError, TimeoutError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        if hint := getattr(error, "hint", ""):
-            print(f"hint: {hint}", file=sys.stderr)  # noqa: T201
-        return 1
+        story = Story(stage, manifest, deadline=deadline)
+        async with show.of(story):
+            async for happening in story.tell():
+                show.on(happening)
+        return 0 if story.good else 1
+    finally:
+        show.clearing(stage.clearing())
+        await stage.stop()
+
+
+@contextlib.contextmanager
+def _handlers(act: Callable[[int], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, act, int(number))
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _json(happening: Happening) -> str:
+    return json.dumps(happening)
+
+
+def _text(happening: Happening) -> str:
+    """For a log that people read."""
+    at = f"{happening['at']:7.2f}" if "at" in happening else " " * 7
+    return f"{at}  {happening['event']:<8}  {_sentence(happening)}"
+
+
+def _sentence(happening: Happening) -> str:
+    match happening["event"]:
+        case "part":
+            return f"{happening['name']}: {happening['version']}"
+        case "canary":
+            failed = happening["failed_checks"]
+            return f"{happening['phase'] or 'new'}, weight {happening['weight']} %" + (f", failed checks {failed}" if failed else "")
+        case "message":
+            return f"{'! ' if happening['type'] == 'Warning' else ''}{happening['text']}"
+        case "git":
+            return f"{happening['commit'][:8]} {happening['text']}"
+        case "release":
+            return f"{happening['commit'][:8]} the {happening['scenario']} release: {happening['image']}"
+        case "outcome":
+            return outcome(happening)
+        case "rest":
+            rests = "and no other run has begun" if happening["rests"] else "but the cluster does not rest"
+            return f"target and primary run {happening['image']}, {rests}"
+        case "summary":
+            return "; ".join(f"{run['scenario']}: {run['outcome'] or 'not ended'}" for run in happening["runs"])
+    return json.dumps({key: value for key, value in happening.items() if key not in {"event", "at"}})
+
+
+def outcome(run: dict[str, Any]) -> str:
+    """One release in one line."""
+    git = ", ".join(f"{kind} {commit[:8]}" for kind, commit in run["git"].items() if commit)
+    why = f", because {run['reason']}" if run.get("reason") else ""
+    return f"{run['scenario']}: {run['outcome']}{why}; {run['requests']} requests, {run['failed_requests']} failed; git: {git or 'nothing'}"

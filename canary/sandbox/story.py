@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from canary.api.canary import Canary, parse_canary
 from canary.api.canaryrun import CanaryRun, parse_canary_run
-from canary.api.status import Phase
+from canary.api.status import CheckStatus, Phase
 from canary.kube.resource import CANARIES, CANARY_RUNS, DEPLOYMENTS, Object, Resource
 from canary.sandbox.account import Account, Happening
 from canary.sandbox.deployment import deployment
@@ -76,7 +76,6 @@ class Story:
         self._finished = time.monotonic()
         yield {
             "event": "summary",
-            "at": round(self.elapsed, 2),
             "parts": dict(self.stage.parts),
             "runs": [account.summary() for account in self.accounts],
         }
@@ -102,7 +101,7 @@ class Story:
     async def _plot(self) -> None:
         stage, cast = self.stage, self.stage.cast
         url, sync = await stage.deliver({DEPLOYMENT: deployment(cast.first), **stage.adapt(self._manifest)})
-        self._say("git", text="the first version is on the branch", commit=await self._in_time(sync.sync(), "nothing is applied"))
+        self._say("git", text="the first version", commit=await self._in_time(sync.sync(), "nothing is applied"))
         await self._until(lambda: self._phase() is Phase.INITIALIZED, "the first version is not up")
         await self._in_time(stage.measured(), "traffic is not being measured")
         developer = Developer(url, stage.folder)
@@ -162,9 +161,11 @@ class Story:
 
     async def _in_time(self, work: Coroutine[Any, Any, T], problem: str) -> T:
         try:
-            async with asyncio.timeout(max(0.0, self._left())):
+            async with asyncio.timeout(max(0.0, self._left())) as limit:
                 return await work
         except TimeoutError:
+            if not limit.expired():
+                raise
             raise self._late(problem) from None
 
     def _left(self) -> float:
@@ -202,13 +203,18 @@ class Story:
             self.accounts[-1].see(status)
         seen = (status.phase, status.canary_weight, status.failed_checks)
         if old is None or seen != (old.status.phase, old.status.canary_weight, old.status.failed_checks):
-            checks = [{"name": check.name, "verdict": str(check.verdict), "value": check.value} for check in status.checks]
+            checks = [_checked(check) for check in status.checks]
             self._say("canary", phase=str(status.phase), weight=status.canary_weight, failed_checks=status.failed_checks, checks=checks)
 
     def _see_run(self, run: CanaryRun) -> None:
         for account in self.accounts:
             if account.image in run.spec.release.images.values():
                 account.close(run)
+
+
+def _checked(check: CheckStatus) -> dict[str, Any]:
+    low, high = (check.bound.min, check.bound.max) if check.bound else (None, None)
+    return {"name": check.name, "verdict": str(check.verdict), "value": check.value, "min": low, "max": high}
 
 
 def _tag(image: str) -> str:

@@ -172,31 +172,51 @@ def test_leader_election_can_be_switched_on_and_off_in_place(cluster: Cluster, r
     assert seen == [(1, "Recreate"), (2, "RollingUpdate"), (1, "Recreate")]
 
 
+def predecessor(cluster: Cluster, namespace: str, folder: Path, strategy: str = "") -> dict[str, Any]:
+    """Flagger as its chart installs it, kinds included; the Deployment."""
+    chart = folder / "flagger"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v1\nname: flagger\nversion: 1.44.0\n")
+    (chart / "templates" / "all.yaml").write_text(PREDECESSOR.replace("STRATEGY", strategy))
+    install(cluster, namespace, folder, {}, chart=chart, release="flagger")
+    cluster.crds(crds_folder() / "flagger.yaml")  # as `helm install` makes them from a chart's crds/ folder: without an owner
+    return cluster.wait_deployment(namespace, "flagger")
+
+
+def assert_kinds_are_ours(cluster: Cluster) -> None:
+    for path in (CHART / "files" / "crds").iterdir():
+        source = yaml.safe_load(path.read_text())
+        kept = cluster.get("customresourcedefinitions", source["metadata"]["name"])
+        assert "deletionTimestamp" not in kept["metadata"]
+        assert [version["name"] for version in kept["spec"]["versions"]] == [version["name"] for version in source["spec"]["versions"]]
+
+
 @pytest.mark.parametrize("strategy", ["strategy: {type: Recreate}", ""], ids=["alone", "elected"])
 def test_a_release_of_flaggers_chart_becomes_ours_by_an_upgrade(cluster: Cluster, namespace: str, tmp_path: Path, strategy: str) -> None:
-    old = tmp_path / "flagger"
-    (old / "templates").mkdir(parents=True)
-    (old / "Chart.yaml").write_text("apiVersion: v1\nname: flagger\nversion: 1.44.0\n")
-    (old / "templates" / "all.yaml").write_text(PREDECESSOR.replace("STRATEGY", strategy))
-    install(cluster, namespace, tmp_path, {}, chart=old, release="flagger")
-    before = cluster.wait_deployment(namespace, "flagger")["metadata"]["uid"]
-    cluster.crds(crds_folder() / "flagger.yaml")  # as `helm install` makes them from a chart's crds/ folder: without an owner
+    before = predecessor(cluster, namespace, tmp_path, strategy)
     values = {"nameOverride": "flagger", "image": {"tag": "9"}}
     with pytest.raises(KubectlError, match="cannot be imported into the current release"):
         install(cluster, namespace, tmp_path, values, release="flagger")
     install(cluster, namespace, tmp_path, values, "--take-ownership", release="flagger")
     after = cluster.wait_deployment(namespace, "flagger")
-    assert after["metadata"]["uid"] == before
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
     (container,) = after["spec"]["template"]["spec"]["containers"]
     assert (container["name"], container["image"]) == ("canary", "canary-operator:9")
     assert "command" not in container
     assert may(cluster, namespace, "flagger", group="flagger.app", resource="canaries", subresource="status", verb="patch", namespace="x")
-    versions = cluster.get("customresourcedefinitions", "canaries.flagger.app")["spec"]["versions"]
-    assert [version["name"] for version in versions if version["served"]] == ["v1beta1", "v1alpha3"]
+    assert_kinds_are_ours(cluster)
     cluster.helm("uninstall", "flagger", "--namespace", namespace)
-    for path in (CHART / "files" / "crds").iterdir():
-        kept = cluster.get("customresourcedefinitions", yaml.safe_load(path.read_text())["metadata"]["name"])
-        assert "deletionTimestamp" not in kept["metadata"]
+    assert_kinds_are_ours(cluster)
+
+
+def test_flagger_can_be_taken_over_beside_it_and_removed_afterwards(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    predecessor(cluster, namespace, tmp_path)
+    cluster.kubectl("scale", "deployment/flagger", "--replicas=0", "-n", namespace)
+    install(cluster, namespace, tmp_path, {}, "--take-ownership")
+    cluster.wait_deployment(namespace, f"canary-{namespace}")
+    cluster.helm("uninstall", "flagger", "--namespace", namespace)
+    assert cluster.wait_deployment(namespace, f"canary-{namespace}")["status"]["readyReplicas"] == 1
+    assert_kinds_are_ours(cluster)
 
 
 def test_the_clusters_own_roles_learn_of_our_kinds(cluster: Cluster, namespace: str, tmp_path: Path) -> None:

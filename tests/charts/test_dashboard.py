@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from canary.api.canary import parse_canary
+from canary.api.canary import Canary, parse_canary
 from canary.core import model
 from canary.engine.telemetry import Telemetry
 from tests.charts import queries
@@ -53,11 +53,8 @@ def exported(telemetry: Telemetry) -> dict[str, set[str]]:
     return found
 
 
-def telemetry_of_a_run() -> tuple[Telemetry, Callable[[], None]]:
-    """What an operator exports in the middle of a run, and what a moment of it does to the counters."""
-    telemetry = Telemetry(mesh_provider="contour")
-    requests = Requests()
-    telemetry.requests_from(requests)
+def canary_in_a_run() -> Canary:
+    """Three checks of three kinds, with three verdicts."""
     checks = [
         {"name": "request-success-rate", "verdict": "Pass", "value": 99.5},
         {"name": "request-duration", "verdict": "Fail", "value": 750},
@@ -68,7 +65,7 @@ def telemetry_of_a_run() -> tuple[Telemetry, Callable[[], None]]:
         {"name": "request-duration", "thresholdRange": {"max": 500}},
         {"name": "queue-depth", "thresholdRange": {"min": 1, "max": 10}, "query": "up"},
     ]
-    canary = parse_canary(
+    return parse_canary(
         {
             "apiVersion": "flagger.app/v1beta1",
             "kind": "Canary",
@@ -81,6 +78,14 @@ def telemetry_of_a_run() -> tuple[Telemetry, Callable[[], None]]:
             "status": {"phase": "Progressing", "canaryWeight": 30, "failedChecks": 2, "iterations": 0, "checks": checks},
         }
     )
+
+
+def telemetry_of_a_run() -> tuple[Telemetry, Callable[[], None]]:
+    """What an operator exports in the middle of a run, and what a moment of it does to the counters."""
+    telemetry = Telemetry(mesh_provider="contour")
+    requests = Requests()
+    telemetry.requests_from(requests)
+    canary = canary_in_a_run()
     telemetry.leader.set(1)
     telemetry.git_outbox.set(2)
     telemetry.census([NAMESPACE])

@@ -18,6 +18,7 @@ COLLECTIONS = {
     "configmaps": "/api/v1",
     "events": "/api/v1",
     "resourcequotas": "/api/v1",
+    "secrets": "/api/v1",
     "httpproxies": "/apis/projectcontour.io/v1",
     "httproutes": "/apis/gateway.networking.k8s.io/v1",
 }
@@ -26,6 +27,7 @@ COLLECTIONS = {
 PLURALS = {
     "Canary": "canaries", "MetricTemplate": "metrictemplates", "GitSink": "gitsinks", "Deployment": "deployments", "Service": "services",
     "ConfigMap": "configmaps", "HTTPProxy": "httpproxies", "HTTPRoute": "httproutes", "ResourceQuota": "resourcequotas",
+    "Secret": "secrets",
 }  # fmt: skip
 
 SUCCESS = {"name": "request-success-rate", "thresholdRange": {"min": 99}, "interval": "10s"}

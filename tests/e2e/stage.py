@@ -46,6 +46,8 @@ class Stage:
 
     def __init__(self, parts: Parts, namespace: str, name: str = "app", *, apex: str = "") -> None:
         self.cluster, self.mesh, self.operator, self.load_tester = parts.cluster, parts.mesh, parts.operator, parts.load_tester
+        self._parts = parts
+        self._others: list[Stage] = []
         self.namespace = namespace
         self.name = name
         self.apex = apex or name
@@ -56,11 +58,19 @@ class Stage:
         for plural, watched in (("canaries", self.name), ("httpproxies", self.apex), ("httproutes", self.apex)):
             self.watch(plural, watched)
 
+    def called(self, name: str, *, apex: str = "") -> "Stage":
+        """Another application in the same namespace, closed with this one."""
+        other = Stage(self._parts, self.namespace, name, apex=apex)
+        self._others.append(other)
+        return other
+
     def close(self) -> None:
         """End all watches."""
+        for other in self._others:
+            other.close()
         for watch in self._watches.values():
             watch.stop()
-        self.cluster.api.close()
+        self.cluster.api.close()  # this thread's connection
 
     # ------------------------------------------------------------------------------------------------ what users do
 
@@ -199,6 +209,11 @@ class Stage:
     def phases(self) -> list[str]:
         """The phases since the last `deploy` or `change`."""
         return [phase for _, phase in self.canary.history(_phase, since=self._mark) if phase]
+
+    def moment(self, phase: str) -> float:
+        """When the canary came into a phase, since the last `deploy` or `change`; `time.monotonic()`."""
+        found: float = next(at for at, one in self.canary.history(_phase, since=self._mark) if one == phase)
+        return found
 
     def spans(self, plural: str = "httpproxies") -> list[Span]:
         """The weights of the canary that the routes had while it was analysed, since the last `deploy` or `change`."""

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.e2e.objects import DURATION, SUCCESS, hook, metric_template, on_gateway
-from tests.e2e.stage import Stage, weight_of
+from tests.e2e.stage import Span, Stage
 from tests.testbed.mesh import Mesh
 from tests.testbed.traffic import Tally, assert_split
 
@@ -74,9 +74,8 @@ def test_e41_e42_blue_green_after_a_smoke_test_with_a_plain_threshold(stage: Sta
         stage.deploy("app:2")
         stage.wait_end("Succeeded")
         stage.assert_clients_saw(traffic, [100], plural="httproutes")
-        before = [at for at, weight in stage.routes("httproutes").history(lambda route: weight_of(route, "app-canary")) if weight == 100][0]
-        began = time.monotonic() - traffic.now
-        assert set(traffic.tally(0, before - began - 0.2).images) == {"app:1"}
+        [cut_over] = stage.spans("httproutes")
+        assert set(stage.between(traffic, Span(0, 0, cut_over.since)).images) == {"app:1"}
         assert traffic.stop().failures == {}
     assert stage.wait_message("Pre-rollout check smoke-test passed")
     assert [text.rpartition(" ")[2] for text in stage.messages() if "canary iteration" in text] == ["1/5", "2/5", "3/5", "4/5", "5/5"]

@@ -146,8 +146,8 @@ class Process:
             self.scheduler.add(key) if key not in self.scheduler else changed and self.scheduler.wake(key)
             return
         ref = (resource, body["metadata"].get("namespace", ""), body["metadata"]["name"])
-        if self.ticker.own_writes.get(ref) != body["metadata"]["resourceVersion"]:
-            for key in self.registry.readers(ref):
+        for key in self.registry.readers(ref):
+            if self.ticker.echoes.is_news(key, ref, body["metadata"]["resourceVersion"]):
                 self.scheduler.wake(key)
 
     def _arm(self, client):

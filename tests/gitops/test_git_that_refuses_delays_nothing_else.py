@@ -144,7 +144,9 @@ async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
         api.change(SECRETS, NAMESPACE, "git", secret(password="right-password"))
         await until(lambda: settled(api))
     assert len(warned) == 1
-    seen = "\n".join([caplog.text, *warned, str(api._objects[GIT_SINKS, NAMESPACE, "fleet"]), *(str(effects(api, f"r{number}")) for number in range(5))])
+    seen = "\n".join(
+        [caplog.text, *warned, str(api._objects[GIT_SINKS, NAMESPACE, "fleet"]), *(str(effects(api, f"r{number}")) for number in range(5))]
+    )
     for text in ("wrong-password", "right-password", "Ym90O", secret(password="right-password")["data"]["password"]):
         assert text not in seen
 
@@ -201,7 +203,9 @@ async def test_secrets_are_fluxs_and_reach_neither_arguments_nor_files(
         ({"bearerToken": "a\nb"}, "line break"),
     ],
 )
-async def test_a_secret_that_does_not_fit_blocks_until_it_is_mended(server: GitServer, fleet: str, api: Api, data: dict[str, str], said: str) -> None:
+async def test_a_secret_that_does_not_fit_blocks_until_it_is_mended(
+    server: GitServer, fleet: str, api: Api, data: dict[str, str], said: str
+) -> None:
     api.add(SECRETS, secret(**data))
     api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
     api.add(CANARY_RUNS, run("r1"))
@@ -447,7 +451,9 @@ async def test_a_sink_that_cannot_be_read_says_so_and_works_when_mended(server: 
         await until(lambda: settled(api))
 
 
-async def test_without_the_right_to_watch_secrets_they_still_serve(server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_right_to_watch_secrets_they_still_serve(
+    server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
     watch = api.watch
 
     async def refuse(*resources: object) -> None:
@@ -512,7 +518,10 @@ async def test_ssh_uses_the_key_and_the_known_hosts_of_the_secret_and_no_others(
     assert GOOD in show(server, PATH)
 
 
-@pytest.mark.parametrize(("data", "said"), [({}, "identity"), ({"identity": "x"}, "known_hosts"), ({"identity": "x", "known_hosts": "y", "password": "z"}, "passphrase")])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [({}, "identity"), ({"identity": "x"}, "known_hosts"), ({"identity": "x", "known_hosts": "y", "password": "z"}, "passphrase")],
+)
 async def test_ssh_without_known_hosts_is_refused(api: Api, data: dict[str, str], said: str) -> None:
     api.add(SECRETS, secret(**data))
     api.add(GIT_SINKS, sink("git@git.example:fleet.git", repository={"secretRef": {"name": "git"}}))

@@ -19,7 +19,12 @@ def workload(
 
 
 def manifest(
-    containers: Mapping[str, str], *, init: Mapping[str, str] | None = None, namespace: str = "", name: str = "podinfo", head: str = "apps/v1 Deployment"
+    containers: Mapping[str, str],
+    *,
+    init: Mapping[str, str] | None = None,
+    namespace: str = "",
+    name: str = "podinfo",
+    head: str = "apps/v1 Deployment",
 ) -> str:
     version, kind = head.split()
     place = f"  namespace: {namespace}\n" if namespace else ""
@@ -37,7 +42,8 @@ def decide(files: Mapping[str, str | bytes], of: Workload | None = None) -> Plan
 
 
 @pytest.mark.parametrize(
-    ("there", "verdict"), [(BAD, Verdict.EDIT), (OLD, Verdict.ALREADY_REVERTED), (THIRD, Verdict.SUPERSEDED), (f"{BAD}@sha256:0", Verdict.SUPERSEDED)]
+    ("there", "verdict"),
+    [(BAD, Verdict.EDIT), (OLD, Verdict.ALREADY_REVERTED), (THIRD, Verdict.SUPERSEDED), (f"{BAD}@sha256:0", Verdict.SUPERSEDED)],
 )
 def test_the_branch_is_compared_with_the_failed_image_and_the_one_before(there: str, verdict: Verdict) -> None:
     decided = decide({"a.yaml": manifest({"podinfo": there})})
@@ -65,7 +71,9 @@ def test_what_is_half_reverted_is_finished_and_what_has_half_moved_on_is_left() 
     assert decide({"a.yaml": manifest({"podinfo": BAD})}, both).verdict is Verdict.SUPERSEDED  # a container has gone
 
 
-@pytest.mark.parametrize(("failed", "before"), [("r:5000/x:2@sha256:bb", "r:5000/x:1@sha256:aa"), ("x@sha256:bb", "x@sha256:aa"), ("x:2", "x@sha256:aa")])
+@pytest.mark.parametrize(
+    ("failed", "before"), [("r:5000/x:2@sha256:bb", "r:5000/x:1@sha256:aa"), ("x@sha256:bb", "x@sha256:aa"), ("x:2", "x@sha256:aa")]
+)
 def test_tag_and_digest_go_back_as_one(failed: str, before: str) -> None:
     decided = decide({"a.yaml": manifest({"podinfo": failed})}, workload(failed={"podinfo": failed}, previous={"podinfo": before}))
     assert decided.edits == {"a.yaml": manifest({"podinfo": before}).encode()}
@@ -81,7 +89,10 @@ def test_other_workloads_with_the_same_image_are_left_alone() -> None:
 
 def test_a_core_service_is_no_knative_service() -> None:
     knative = workload(kind="Service", group="serving.knative.dev")
-    files = {"a.yaml": manifest({"podinfo": BAD}, head="v1 Service"), "b.yaml": manifest({"podinfo": BAD}, head="serving.knative.dev/v1 Service")}
+    files = {
+        "a.yaml": manifest({"podinfo": BAD}, head="v1 Service"),
+        "b.yaml": manifest({"podinfo": BAD}, head="serving.knative.dev/v1 Service"),
+    }
     assert list(decide(files, knative).edits) == ["b.yaml"]
 
 
@@ -124,7 +135,10 @@ NO_PLACE: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "variable": ({"a.yaml": manifest({"podinfo": "ghcr.io/acme/podinfo:${TAG}"})}, "a.yaml is a variable"),
     "shared containers": (
-        {"a.yaml": f"x: &c [{{name: podinfo, image: '{BAD}'}}]\n" + manifest({}).replace("    spec:\n", "    spec:\n      containers: *c\n")},
+        {
+            "a.yaml": f"x: &c [{{name: podinfo, image: '{BAD}'}}]\n"
+            + manifest({}).replace("    spec:\n", "    spec:\n      containers: *c\n")
+        },
         "a.yaml shares its containers through an anchor",
     ),
 }
@@ -170,7 +184,15 @@ def test_a_pattern_of_many_stars_costs_no_more_than_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "name"), [("a", "a"), ("a:1", "a"), ("r:5000/a", "r:5000/a"), ("r:5000/a:1", "r:5000/a"), ("r:5000/a:1@sha256:x", "r:5000/a"), ("a@sha256:x", "a")]
+    ("image", "name"),
+    [
+        ("a", "a"),
+        ("a:1", "a"),
+        ("r:5000/a", "r:5000/a"),
+        ("r:5000/a:1", "r:5000/a"),
+        ("r:5000/a:1@sha256:x", "r:5000/a"),
+        ("a@sha256:x", "a"),
+    ],
 )
 def test_the_port_of_a_registry_is_no_tag(image: str, name: str) -> None:
     assert repository(image) == name

@@ -112,7 +112,9 @@ async def test_many_outcomes_are_written_in_order_and_with_few_pushes(server: Gi
     await drained(api)
     assert pushes(server) == 4  # records of fifty and of ten, reverts likewise
     reverts = subjects(server, "many")[:-1]
-    assert reverts == [f"canary(prod/{name}): revert 6.1.0 -> 6.0.0, analysis failed on cluster-001" for name in names]  # newest is the first
+    assert reverts == [
+        f"canary(prod/{name}): revert 6.1.0 -> 6.0.0, analysis failed on cluster-001" for name in names
+    ]  # newest is the first
     assert len(records(server, "many")) == 60
     assert all(GOOD.replace("podinfo", name) in show(server, f"apps/{name}.yaml", repo="many") for name in names[::20])
     commits = server.git("many", "log", "--format=%H", "main").split()
@@ -133,7 +135,12 @@ async def test_an_outcome_that_comes_while_the_outbox_runs_is_written_at_once(se
 
 async def test_only_the_newest_records_are_kept_and_other_peoples_files_are_not_touched(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet, records={"keep": 3}))
-    foreign = {f"{FOLDER}/README.md": "x", f"{FOLDER}/notes.json": "{}", f"{FOLDER}/broken.json": "{", "cluster-002/prod/podinfo/r0.json": "{}"}
+    foreign = {
+        f"{FOLDER}/README.md": "x",
+        f"{FOLDER}/notes.json": "{}",
+        f"{FOLDER}/broken.json": "{",
+        "cluster-002/prod/podinfo/r0.json": "{}",
+    }
     server.write("fleet", foreign, message="by hand", branch=OUTCOMES)
     for number in range(6):
         api.add(CANARY_RUNS, run(f"r{number}", outcome="Succeeded", minute=number))
@@ -184,7 +191,9 @@ async def test_sinks_of_many_namespaces_share_one_outcomes_branch(server: GitSer
         api.add(GIT_SINKS, sink(fleet, namespace=namespace))
         api.add(CANARY_RUNS, run("r1", namespace=namespace, outcome="Succeeded"))
     await drained(api)
-    assert [path for path in records(server) if path.endswith("r1.json")] == [f"cluster-001/team-{number}/podinfo/r1.json" for number in range(6)]
+    assert [path for path in records(server) if path.endswith("r1.json")] == [
+        f"cluster-001/team-{number}/podinfo/r1.json" for number in range(6)
+    ]
 
 
 async def test_records_may_share_the_branch_that_is_delivered(server: GitServer, fleet: str, api: Api) -> None:
@@ -322,7 +331,7 @@ async def test_paths_and_sizes_outside_the_limits_are_not_edited_and_the_reason_
         assert done["revert/fleet"]["reason"] == done["revert/small"]["reason"] == "NoSite"
         assert f"{PATH} is larger than limits.maxBytes" in done["revert/small"]["error"]
         assert (await ready(api))["status"] == "True"  # the sink works; this write needs a person
-        assert sorted(warned)[0].startswith("GitNoSite: Git revert of run r1: no plain manifest of Deployment prod/podinfo")
+        assert min(warned).startswith("GitNoSite: Git revert of run r1: no plain manifest of Deployment prod/podinfo")
         api.change(GIT_SINKS, NAMESPACE, "fleet", {"spec": {"limits": {"allowedPaths": ["apps/**"]}}})
         await until(lambda: effects(api, "r1")["revert/fleet"]["state"] == "Done")
     assert len(warned) == 2
@@ -373,7 +382,9 @@ async def test_an_outbox_needs_no_directory_and_leaves_none(
     assert isinstance(Outbox(api), Outbox)  # made and never run: nothing to clean up
 
 
-async def test_a_kept_directory_is_used_again_and_forgotten_with_its_sink(server: GitServer, fleet: str, api: Api, tmp_path: object) -> None:
+async def test_a_kept_directory_is_used_again_and_forgotten_with_its_sink(
+    server: GitServer, fleet: str, api: Api, tmp_path: object
+) -> None:
     from pathlib import Path
 
     folder = Path(str(tmp_path)) / "kept"

@@ -49,7 +49,16 @@ def test_several_leaves_of_several_documents_change_together() -> None:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [("1.20", '"1.20"'), ("on", '"on"'), ("*x", '"*x"'), ("a: b", '"a: b"'), ("a #b", '"a #b"'), ("", '""'), (" a", '" a"'), ("a\\b", "a\\b")],
+    [
+        ("1.20", '"1.20"'),
+        ("on", '"on"'),
+        ("*x", '"*x"'),
+        ("a: b", '"a: b"'),
+        ("a #b", '"a #b"'),
+        ("", '""'),
+        (" a", '" a"'),
+        ("a\\b", "a\\b"),
+    ],
 )
 def test_a_value_that_would_read_as_something_else_is_quoted(value: str, written: str) -> None:
     assert replace("image: x\n", {(0, ("image",)): value}) == f"image: {written}\n"
@@ -74,9 +83,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_shared_ambiguous_or_no_yaml_is_refused_with_its_reason(case: str) -> None:
     text, reason = REFUSED[case]
-    path = next(
-        (leaf.path for leaf in (leaves(text) if case not in {"template", "deep"} else ()) if "image" in leaf.path), ("image",)
-    )
+    path = next((leaf.path for leaf in (leaves(text) if case not in {"template", "deep"} else ()) if "image" in leaf.path), ("image",))
     with pytest.raises(Unsafe, match=reason):
         replace(text, {(0, path): "a:2"})
 
@@ -118,8 +125,9 @@ def test_in_any_file_only_the_wanted_leaf_differs(text: str, value: str, data: s
     leaf = data.draw(st.sampled_from(found))
     try:
         out = replace(text, {(leaf.document, leaf.path): value})
-    except Unsafe as error:
-        assert leaf.style in {"|", ">"}, error  # nothing else in these texts is a reason to refuse
+    except Unsafe:
+        if leaf.style not in {"|", ">"}:  # nothing else in these texts is a reason to refuse
+            raise
         return
     assert out[: leaf.start] == text[: leaf.start]
     assert out[len(out) - (len(text) - leaf.end) :] == text[leaf.end :]

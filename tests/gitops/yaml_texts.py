@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-PLAIN = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_./@-]{0,12}", fullmatch=True).filter(lambda word: word.lower() not in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-WILD = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\x85\ufeff\ufffe\uffff"), max_size=12)
+PLAIN = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_./@-]{0,12}", fullmatch=True).filter(
+    lambda word: word.lower() not in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+)
+WILD = st.text(
+    st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\x85\ufeff\ufffe\uffff"), max_size=12
+)
 KEYS = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
 COMMENT = st.sampled_from(["", "", "", " # a comment", '  # {"$imagepolicy": "flux-system:podinfo"}', " # größer 🐤"])
 

@@ -240,7 +240,8 @@ def test_any_interleaving_ends_in_the_truth_and_never_goes_back(steps):
                 one = server.answers.pop(number % len(server.answers))
                 store.put(one[1]) if one[0] == "put" else store.removed("shop", one[1], one[2])
                 if one[0] == "put":
-                    newest[name := one[1]["metadata"]["name"]] = max(newest.get(name, 0), int(one[1]["metadata"]["resourceVersion"]))
+                    written = one[1]["metadata"]
+                    newest[written["name"]] = max(newest.get(written["name"], 0), int(written["resourceVersion"]))
             case "event" if at < len(server.history) and running is None:
                 store.event(*server.history[at])
                 at += 1
