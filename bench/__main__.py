@@ -18,7 +18,7 @@ from typing import Any
 from bench import contestants, scenarios
 from bench.contestants import Contestant, UsageError
 from bench.figures import Fleet, Rollout, plain
-from bench.machine import load, machine
+from bench.machine import await_calm, load, machine
 from bench.report import report
 from tests.testbed import netns, tools
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="canary-bench-"))
     before = load()
     try:
-        rollouts, fleets = _measure(wanted, players, repeat=given.repeat, folder=folder)
+        rollouts, fleets = _measure(wanted, players, given=given, folder=folder)
     except Exception as error:
         print(f"error: {error}", *getattr(error, "__notes__", ()), f"logs: {folder}", sep="\n", file=sys.stderr)
         return 1
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peer", action=argparse.BooleanOptionalAction, help="measure the peer too (default: if FLAGGER_BIN is set)")
     parser.add_argument("--peer-flag", action="append", metavar="FLAG", help=f"its flags (default: {' '.join(contestants.PEER_FLAGS)})")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="rollouts at interval 10s, for each contestant (default: 1)")
+    parser.add_argument("--calm", type=float, default=0, metavar="MINUTES", help="wait so long for the machine to be idle (default: 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser
 
@@ -109,15 +110,18 @@ def _players(given: argparse.Namespace) -> list[Contestant]:
     return [contestants.ours(), *others]
 
 
-def _measure(wanted: Plan, players: Sequence[Contestant], *, repeat: int, folder: Path) -> tuple[list[Rollout], list[Fleet]]:
+def _measure(wanted: Plan, players: Sequence[Contestant], *, given: argparse.Namespace, folder: Path) -> tuple[list[Rollout], list[Fleet]]:
+    """Scenario by scenario, the contestants directly after one another, so that they meet the same machine."""
     rollouts: list[Rollout] = []
     fleets: list[Fleet] = []
-    for one in players:
-        if wanted.rollout:
-            _say(f"one canary: {one.name} ({one.version})")
-            intervals = {EQUAL: repeat} | ({SHORT: SHORT_TIMES} if one.extended else {})
-            rollouts += scenarios.rollout(one, intervals=intervals, folder=folder / f"rollout-{one.name}", say=_say)
-        for size in wanted.fleets:
+    for one in players if wanted.rollout else ():
+        await_calm(60 * given.calm, say=_say)
+        _say(f"one canary: {one.name} ({one.version})")
+        intervals = {EQUAL: given.repeat} | ({SHORT: SHORT_TIMES} if one.extended else {})
+        rollouts += scenarios.rollout(one, intervals=intervals, folder=folder / f"rollout-{one.name}", say=_say)
+    for size in wanted.fleets:
+        for one in players:
+            await_calm(60 * given.calm, say=_say)
             _say(f"{size} canaries: {one.name}")
             fleets.append(scenarios.fleet(one, size=size, interval=EQUAL, folder=folder / f"fleet-{size}-{one.name}", say=_say))
     return rollouts, fleets

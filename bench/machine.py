@@ -2,7 +2,13 @@
 
 import os
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+CALM = 0.2
+"""Share of all cores that others may take while we call the machine idle."""
+_LOOK = 5.0
 
 
 def load() -> float:
@@ -33,3 +39,15 @@ def own_seconds() -> float:
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def await_calm(patience: float, *, say: Callable[[str], None]) -> None:
+    """Wait until the machine is idle, at most `patience` seconds; then go on all the same."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        busy, began = busy_seconds(), time.monotonic()
+        time.sleep(_LOOK)
+        share = (busy_seconds() - busy) / (time.monotonic() - began) / cores()
+        if share <= CALM:
+            return
+        say(f"  waiting: the machine is {share:.0%} busy")

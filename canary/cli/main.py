@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 import click
+
+from canary.cli.exits import invoke
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("canary.cli.run:run", "Start the operator against the current kubeconfig or the in-cluster account."),
     "demo": ("canary.cli.demo:demo", "Release a good and a bad version on a real Envoy and a real Prometheus, in a minute."),
-    "crds": ("canary.cli.crds:crds", "Print the CustomResourceDefinitions, ready for `kubectl apply -f -`."),
+    "crds": ("canary.cli.crds:crds", "Print the CustomResourceDefinitions, ready for `kubectl apply --server-side -f -`."),
     "version": ("canary.cli.version:version", "Print the version."),
 }
 """Name to (where it lives, what it does)."""
@@ -24,9 +27,11 @@ class LazyGroup(click.Group):
     """Knows its commands by name and help text; imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order in which people need them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command; None when there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -34,6 +39,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of `--help`, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -44,16 +50,9 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors are one line on stderr, exit codes as documented in docs/reference/cli.md."""
-    from canary.core.errors import CanaryError
-
-    try:
-        cli(prog_name=sys.argv[0].rsplit("/", 1)[-1])
-    except CanaryError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit({"NotFound": 4, "Unavailable": 5, "Forbidden": 6}.get(error.reason, 1))
+    """Run the command line and exit; errors are one line on stderr, exit codes as in `canary.cli.exits`."""
+    name = Path(sys.argv[0]).name
+    sys.exit(invoke(cli, sys.argv[1:], prog="canary" if name.endswith(".py") else name))
 
 
 if __name__ == "__main__":

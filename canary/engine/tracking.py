@@ -16,11 +16,14 @@ from canary.kube.resource import Object, Resource
 
 
 class TrackingCluster:
-    """A `Cluster` for one tick of the canary `key`, that keeps `refs` (what was looked at) and tells `echoes` of every write."""
+    """A `Cluster` for one tick of the canary `key`, that keeps `refs` (what was looked at) and tells `echoes` of every write.
 
-    def __init__(self, cluster: Cluster, echoes: Echoes, key: Key) -> None:
+    Without `echoes` nobody is told: then there is no watch that would wake anything.
+    """
+
+    def __init__(self, cluster: Cluster, echoes: Echoes | None = None, key: Key = ("", "")) -> None:
         self._cluster = cluster
-        self._echoes = echoes
+        self._echoes = echoes or Echoes()
         self._key = key
         self.refs: set[Ref] = set()
 

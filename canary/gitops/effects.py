@@ -112,8 +112,10 @@ async def _plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryR
     workloads = {run.metadata.name: _workload(run) for run in runs}
     entries = {entry.path: entry for entry in await mirror.files(tip.oid)}
     paths = sites.candidates(entries, allowed=limits.allowed_paths)
-    words = {word for workload in workloads.values() for word in workload.words}
-    blobs, large = await mirror.blobs(tip.oid, [entries[path].oid for path in paths], max_bytes=limits.max_bytes, having=words)
+    oids = [entries[path].oid for path in paths]
+    blobs, large = await mirror.blobs(
+        tip.oid, oids, max_bytes=limits.max_bytes, worth=lambda content: any(one.may_be_in(content) for one in workloads.values())
+    )
     contents = {path: blobs[entries[path].oid] for path in paths if entries[path].oid in blobs}
     unread = tuple(path for path in paths if entries[path].oid in large)
     decided: dict[str, Done] = {}

@@ -14,7 +14,7 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ DEEPER = 1000
 """Commits fetched when the first ones are all younger than what is looked for."""
 SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
-CHUNK = 500
+CHUNK = 200
 """Blobs read at once."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
@@ -149,11 +149,11 @@ class Mirror:
         return entries
 
     async def blobs(
-        self, commit: str, oids: Collection[str], *, max_bytes: int, having: Collection[bytes] = ()
+        self, commit: str, oids: Collection[str], *, max_bytes: int, worth: Callable[[bytes], bool] = lambda _: True
     ) -> tuple[dict[str, bytes], frozenset[str]]:
         """Contents by id of blobs of a commit, and the ids of those larger than `max_bytes`, which are not read.
 
-        `having`: keep only contents with one of these texts in them, so that a large repository is never in memory as a whole.
+        `worth`: which contents are kept, so that a large repository is never in memory as a whole.
         """
         wanted = list(dict.fromkeys(oids))
         await self._complete(commit, wanted)
@@ -167,7 +167,7 @@ class Mirror:
                 begin = out.index(b"\n", begin) + 1
                 content = out[begin : begin + sizes[oid]]
                 begin += sizes[oid] + 1
-                if not having or any(text in content for text in having):
+                if worth(content):
                     found[oid] = content
         return found, frozenset(wanted) - frozenset(small)
 

@@ -7,6 +7,8 @@ must revert by hand is told where, but they are not edited yet.
 from __future__ import annotations
 
 import fnmatch
+import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,10 +36,11 @@ class Workload:
         both = {name: (image, self.previous[name]) for name, image in self.failed.items() if name in self.previous}
         return {name: images for name, images in both.items() if images[0] != images[1]}
 
-    @property
-    def words(self) -> tuple[bytes, ...]:
-        """Texts of which a file must hold one to be worth reading: the name, and the repositories of the images."""
-        return (self.name.encode(), *(repository(image).encode() for image in self.failed.values() if image))
+    def may_be_in(self, content: bytes) -> bool:
+        """Whether a file is worth parsing: it says kind and name, or it may replace images. Cheap, because every file is asked."""
+        if self.kind.encode() in content and _word(self.name).search(content):
+            return True
+        return b"images" in content and any(repository(image).encode() in content for image, _ in self.wanted.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,12 @@ def search(files: Mapping[str, bytes], workload: Workload) -> Search:
     """All documents that name images of this workload. Never raises for what a file holds."""
     found = Search()
     for path, content in sorted(files.items()):
-        if not any(word in content for word in workload.words):
+        if not workload.may_be_in(content):
             continue
         try:
             leaves = splice.leaves(splice.decode(content))
         except Unsafe as error:
-            if workload.name.encode() in content and workload.kind.encode() in content:
+            if _word(workload.name).search(content):
                 found.obstacles.append(f"{path} {error}")
             continue
         _read(found, path, leaves, workload)
@@ -96,6 +99,12 @@ def repository(image: str) -> str:
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
+
+
+@functools.lru_cache(maxsize=256)
+def _word(name: str) -> re.Pattern[bytes]:
+    """The name as a whole: `api` is not in `apiVersion`, nor in `api-gateway`."""
+    return re.compile(rb"(?<![-\w.])" + re.escape(name.encode()) + rb"(?![-\w.])")
 
 
 def _read(found: Search, path: str, leaves: Sequence[Leaf], workload: Workload) -> None:

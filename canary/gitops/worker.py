@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import logging
 import math
@@ -20,7 +19,7 @@ from itertools import groupby
 
 from canary.api.canaryrun import EffectState
 from canary.api.gitsink import GitSink, parse_git_sink
-from canary.core.errors import CanaryError
+from canary.core.errors import CanaryError, NotFound
 from canary.gitops.carrier import Carrier
 from canary.gitops.credentials import auth_from
 from canary.gitops.failures import Failure, Reaction, as_failure
@@ -34,6 +33,9 @@ log = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = 2.0, 600.0
 """Seconds: first and longest back-off."""
+MINUTE = 60.0
+"""Seconds after which a sink that is blocked asks whether its Secret is another one now. It takes only the right to get it; where the Secrets are
+watched anyway (for tracked configs), the watch tells at once. To watch all Secrets of a cluster for this alone was rejected."""
 BATCH = 50
 """Runs written with one push."""
 
@@ -54,12 +56,13 @@ class Worker:
         self._look_at = 0.0
         self._missing: Failure | None = None
         self._rest_until = 0.0
+        self._ask_at = math.inf
         self._failures = 0
 
     def mended(self) -> None:
         """Sink or Secret changed: whoever mended it wants to see it work."""
         self._agenda.mended()
-        self._rest_until, self._look_at, self._failures = 0.0, 0.0, 0
+        self._rest_until, self._look_at, self._ask_at, self._failures = 0.0, 0.0, math.inf, 0
 
     def due(self) -> float | None:
         """Unix time of the next thing to do; None: nothing until something changes."""
@@ -70,7 +73,7 @@ class Worker:
         if body is not None:
             times.append(self._look_at)
         soonest = min(times, default=math.inf)
-        return None if math.isinf(soonest) else max(self._rest_until, soonest)
+        return None if math.isinf(soonest) else min(max(self._rest_until, soonest), self._ask_at)
 
     async def drain(self) -> None:
         """Carry out what is due."""
@@ -80,6 +83,8 @@ class Worker:
         try:
             if body is None:
                 await self._orphaned()
+            elif self._tools.clock() < self._rest_until:
+                await self._ask_for_the_secret()
             else:
                 await self._drain(body)
         except Exception as error:
@@ -106,7 +111,7 @@ class Worker:
                 for batch in batches:
                     push = await self._carrier.carry_out(mirror, sink, batch) or push
             await mirror.tidy()
-        self._rest_until, self._failures = 0.0, 0
+        self._rest_until, self._ask_at, self._failures = 0.0, math.inf, 0
         await report(self._tools.cluster, body, failure=self._missing or self._refused(), push=push, now=self._tools.clock())
 
     async def _look(self, mirror: Mirror, sink: GitSink) -> None:
@@ -152,6 +157,7 @@ class Worker:
         wait = HOURLY if blocked else random.uniform(SHORTEST, longest)
         if self._agenda.round == in_round:
             self._rest_until = self._tools.clock() + wait
+            self._ask_at = self._tools.clock() + MINUTE if blocked and self.secret[0] else math.inf
         if failure.reason in {"Local", "Unknown", "Stale"} and self._mirror:
             await self._mirror.drop()
         log.warning("git: %s", failure.text, extra={"fields": {"sink": "/".join(self.key), "reason": failure.reason}})
@@ -164,16 +170,26 @@ class Worker:
         if body is not None:
             await report(self._tools.cluster, body, failure=failure, push=None, now=self._tools.clock())
 
+    async def _ask_for_the_secret(self) -> None:
+        """While the sink rests: has somebody changed the Secret that it was refused with?"""
+        self._ask_at = self._tools.clock() + MINUTE
+        try:
+            version = (await self._tools.cluster.read(SECRETS, self.key[0], self.secret[0]))["metadata"]["resourceVersion"]
+        except NotFound:
+            version = ""
+        except CanaryError:
+            return
+        if version != self.secret[1]:
+            self.mended()
+
     async def _ready_mirror(self, sink: GitSink) -> Mirror:
         """The mirror of this sink, with credentials as they are now."""
         url, ref = sink.spec.repository.url, sink.spec.repository.secret_ref
         data: dict[str, bytes] = {}
         self.secret = ("", "")
         if ref is not None:
-            with contextlib.suppress(CanaryError):  # without the right to watch, a new Secret is found within the hour
-                await self._tools.cluster.watch(SECRETS)
             self.secret = (ref.name, "")
-            body = await self._tools.cluster.read(SECRETS, sink.metadata.namespace, ref.name)
+            body = await self._tools.cluster.read(SECRETS, self.key[0], ref.name)
             data = {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
             self.secret = (ref.name, body["metadata"]["resourceVersion"])
         made_of = (url, *self.secret)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from canary.core.errors import NotFound, Rejected
+from canary.kube.backoff import Backoff
 from canary.kube.client import ApiClient
 from canary.kube.cluster import Ops
-from canary.kube.reflector import Backoff, Reflector
+from canary.kube.reflector import Reflector
 from canary.kube.resource import METADATA_ONLY, Object, Resource
 from canary.kube.store import Store, Tell
 
@@ -64,9 +65,9 @@ class WatchedCluster:
         """Seconds for which reads of this kind may be behind: 0 while its watch is open, infinite before the first list."""
         return self._reflectors[resource].age if resource in self._reflectors else float("inf")
 
-    def watched(self) -> Iterable[Resource]:
-        """The kinds that are complete."""
-        return tuple(resource for resource, reflector in self._reflectors.items() if reflector.synced)
+    def ages(self) -> Mapping[Resource, float]:
+        """`age` of every kind that is complete, for metrics and the readiness probe."""
+        return {resource: reflector.age for resource, reflector in self._reflectors.items() if reflector.synced}
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The cached object. KeyError when the kind is not watched, Rejected when the namespace is outside the scope."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from canary.core.errors import Forbidden, NotFound, Rejected, Retryable
+from canary.core.errors import Conflict, Forbidden, NotFound, Rejected, Retryable
 from canary.kube.cluster import FIELD_MANAGER, Cluster, Ops
 from canary.kube.compare import MISSING, Difference, ServerMade, Wanted, differences, differs, exact_path, unexplained, value_at
 from canary.kube.resource import METADATA_ONLY, Object, Resource
@@ -87,13 +87,14 @@ async def _create(cluster: Cluster, wanted: Wanted, learned: ServerMade) -> bool
 
 async def _apply(cluster: Cluster, want: Wanted, live: Object, learned: ServerMade) -> Object:
     """Server-side apply. It merges lists before it validates: a foreign Service port with our port's name, say, makes the
-    sum invalid although ours alone would not be. Then the exact paths are replaced first.
+    sum invalid although ours alone would not be, and a node port twice even is an internal error (500). Then the exact paths are
+    replaced first.
     """
     try:
         return await cluster.apply(want.resource, want.body)
-    except Rejected as error:
+    except (Rejected, Retryable) as error:
         ops = _replacements(want, unexplained(want, live, learned), live)
-        if isinstance(error, NotFound | Forbidden) or not ops:
+        if isinstance(error, NotFound | Forbidden | Conflict) or not ops:
             raise
     meta = want.body["metadata"]
     await cluster.json_patch(want.resource, meta.get("namespace", ""), meta["name"], ops)

@@ -24,7 +24,7 @@ from typing import Protocol
 
 from canary.core.errors import CanaryError, Conflict, NotFound, Retryable
 from canary.kube.backlog import Backlog, Entry
-from canary.kube.reflector import Backoff
+from canary.kube.backoff import Backoff
 from canary.kube.resource import EVENTS, Object, Resource
 
 log = logging.getLogger(__name__)

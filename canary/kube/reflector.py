@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
 
 from canary.core.errors import CanaryError, Forbidden, NotFound
+from canary.kube.backoff import Backoff
 from canary.kube.client import ApiClient
 from canary.kube.failures import Gone
 from canary.kube.shelf import Key, Packed
@@ -30,24 +30,6 @@ LASTING = 1.0
 """Seconds after which a watch counts as having worked."""
 PATIENCE = 3
 """Failures in a row after which the list is taken anew instead of resuming the watch."""
-
-
-class Backoff:
-    """Growing, jittered pauses in seconds: half of the nominal pause at least, so that replicas spread and nobody hammers."""
-
-    def __init__(self, *, first: float = 0.5, most: float = 30.0) -> None:
-        self._first = first
-        self._most = most
-        self._next = first
-
-    def pause(self) -> float:
-        """The next pause."""
-        nominal, self._next = self._next, min(self._most, self._next * 2)
-        return nominal * random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Something worked."""
-        self._next = self._first
 
 
 class Reflector:
@@ -64,8 +46,6 @@ class Reflector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self.relists = 0
-        self.reconnects = 0
         self._client = client
         self._namespace = namespace if store.resource.namespaced else None
         self._page_size = page_size
@@ -130,7 +110,6 @@ class Reflector:
                 self._listed = False
             finally:
                 self._connected = False
-            self.reconnects += 1
             if self._clock() - began >= LASTING:
                 self._backoff.reset()
                 if ended_well:
@@ -163,7 +142,6 @@ class Reflector:
         for done, _ in enumerate(self.store.replacing(items, version)):
             if done % BREATH == 0:
                 await asyncio.sleep(0)
-        self.relists += 1
         self._listed = True
         self._failures = 0
         self._heard()

@@ -91,9 +91,10 @@ class Stage:
         """DELETE; what it owns goes in the background."""
         self.cluster.api.call("DELETE", f"{collection(plural, self.namespace)}/{name}?propagationPolicy=Background")
 
-    def deploy(self, image: str = "app:1", **how: Any) -> None:
-        """Apply the Deployment: with replicas only the first time, so that scaling stays the operator's."""
+    def deploy(self, image: str = "app:1", *, deadline: int = 600, **how: Any) -> None:
+        """Apply the Deployment: with replicas only the first time, so that scaling stays the operator's. `deadline`: of its rollouts, in seconds."""
         body = deployment(self.name, namespace=self.namespace, image=image, **how)
+        body["spec"]["progressDeadlineSeconds"] = deadline
         if self.exists("deployments", self.name):
             del body["spec"]["replicas"]
         self.change(body)
@@ -215,12 +216,16 @@ class Stage:
         found: float = next(at for at, one in self.canary.history(_phase, since=self._mark) if one == phase)
         return found
 
+    def moves(self, plural: str = "httpproxies") -> list[tuple[float, int]]:
+        """When the routes gave the canary which weight, since the last `deploy` or `change`."""
+        return self.routes(plural).history(lambda item: weight_of(item, f"{self.apex}-canary"), since=self._mark)
+
     def spans(self, plural: str = "httpproxies") -> list[Span]:
         """The weights of the canary that the routes had while it was analysed, since the last `deploy` or `change`."""
-        moves = self.routes(plural).history(lambda item: weight_of(item, f"{self.apex}-canary"), since=self._mark)
+        moves = self.moves(plural)
         ends = [at for at, phase in self.canary.history(_phase, since=self._mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}]
         end = min(ends, default=time.monotonic())
-        times = [*(at for at, _ in moves[1:]), end]
+        times = [*(at for at, _ in moves[1:]), end][: len(moves)]
         spans = [Span(weight, at, min(after, end)) for (at, weight), after in zip(moves, times, strict=True) if weight and at < end]
         return spans
 

@@ -35,8 +35,10 @@ def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: 
     assert iterations == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     loads = [task for task in stage.load_tester.tasks() if f"podinfo-svc-canary.{stage.namespace}" in str(task) and "hey" in str(task)]
     assert loads, stage.load_tester.tasks()
-    canaries = {pod: count for pod, count in stage.mesh.pod_requests(stage.namespace).items() if not pod.startswith("podinfo-primary")}
-    assert sum(canaries.values()) > 50, "the load test did not reach the canary"
+    query = f'sum(max_over_time(http_requests_total{{namespace="{stage.namespace}",pod!~"podinfo-primary-.*"}}[2m]))'
+    [(_, reached)] = stage.mesh.query(query)
+    assert reached > 50, "the load test did not reach the canary"
+    assert {check["verdict"] for check in stage.status["checks"]} == {"Pass"}
 
 
 def _assert_adopted(stage: Stage) -> None:

@@ -60,6 +60,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back off by tenths of seconds: what is tested is that it waits and comes back, not how long."""
     monkeypatch.setattr("canary.gitops.worker.SHORTEST", 0.1)
     monkeypatch.setattr("canary.gitops.worker.LONGEST", 0.3)
+    monkeypatch.setattr("canary.gitops.worker.MINUTE", 0.3)
 
 
 async def test_a_server_that_is_down_is_written_to_when_it_is_back(server: GitServer, fleet: str, api: Api) -> None:
@@ -122,10 +123,14 @@ async def test_a_server_that_hangs_delays_no_other(server: GitServer, fleet: str
 # ------------------------------------------------------------------------------------------------------- credentials
 
 
+@pytest.mark.parametrize("watched", [True, False])
 async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
-    server: GitServer, fleet: str, api: Api, caplog: pytest.LogCaptureFixture
+    server: GitServer, fleet: str, api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    if watched:  # as for tracked configs; then nobody has to ask
+        await api.watch(SECRETS)
+        monkeypatch.setattr("canary.gitops.worker.MINUTE", 60)
     server.user = ("bot", "right-password")
     api.add(SECRETS, secret(username="bot", password="wrong-password"))
     api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
@@ -451,21 +456,25 @@ async def test_a_sink_that_cannot_be_read_says_so_and_works_when_mended(server: 
         await until(lambda: settled(api))
 
 
-async def test_without_the_right_to_watch_secrets_they_still_serve(
-    server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watch = api.watch
-
-    async def refuse(*resources: object) -> None:
-        if SECRETS in resources:
-            raise Forbidden("secrets is forbidden")
-        await watch(*resources)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(api, "watch", refuse)
+async def test_the_outbox_only_gets_secrets_and_only_its_own(server: GitServer, fleet: str, api: Api) -> None:
     api.add(SECRETS, secret(bearerToken="fine"))
+    api.add(SECRETS, secret("other", bearerToken="other"))
     api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
     api.add(CANARY_RUNS, run("r1"))
     await drained(api)
+    assert SECRETS not in api.watching
+    assert {request for request in api.requests if request[1] == "secrets"} == {("read", "secrets", "git")}
+
+
+async def test_a_secret_that_may_not_be_read_blocks_until_it_may(server: GitServer, fleet: str, api: Api) -> None:
+    clock = Clock()
+    api.add(SECRETS, secret(bearerToken="fine"))
+    api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
+    api.add(CANARY_RUNS, run("r1"))
+    api.fail("read", SECRETS, Forbidden("secrets is forbidden"))
+    async with running(api, clock=clock):
+        await until(lambda: state(api) == ("Blocked", "Forbidden"))
+        await until(lambda: settled(api))  # the next question is answered
 
 
 async def test_a_damaged_mirror_is_mended_on_the_way(server: GitServer, fleet: str, api: Api, tmp_path: Path) -> None:

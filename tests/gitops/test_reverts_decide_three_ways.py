@@ -169,6 +169,15 @@ def test_files_that_were_too_large_to_read_are_named() -> None:
     assert "big.yaml is larger than limits.maxBytes" in plan({}, workload(), unread=("big.yaml",)).explanation
 
 
+def test_a_name_is_looked_for_as_a_whole_word() -> None:
+    short = Workload("apps", "Deployment", "prod", "api", {"c": "r/x:2"}, {"c": "r/x:1"})
+    assert not short.may_be_in(b"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: api-gateway}\n")
+    assert short.may_be_in(b"kind: Deployment\nmetadata: {name: api}\n")
+    assert short.may_be_in(b'{"kind":"Deployment","metadata":{"name":"api"}}')
+    assert short.may_be_in(b"images:\n- name: r/x\n")
+    assert not short.may_be_in(b"kind: Service\nname: api\n")
+
+
 def test_only_yaml_files_inside_the_allowed_paths_are_candidates() -> None:
     paths = ["apps/a.yaml", "apps/x/y/b.yml", "apps/c.json", "infra/d.yaml", "e.yaml", "apps2/f.yaml"]
     assert candidates(paths, allowed=()) == ["apps/a.yaml", "apps/x/y/b.yml", "infra/d.yaml", "e.yaml", "apps2/f.yaml"]

@@ -54,7 +54,10 @@ async def until_all(client: ApiClient, *wanted: tuple[str, str]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_outcomes_come_with_the_watch_and_a_new_password_is_noticed(server: GitServer, fleet: str, client: ApiClient) -> None:
+async def test_outcomes_come_with_the_watch_and_a_new_password_is_noticed(
+    server: GitServer, fleet: str, client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("canary.gitops.worker.MINUTE", 0.5)
     server.user = ("bot", "right")
     await client.create(SECRETS, secret(username="bot", password="wrong"))
     await client.create(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))

@@ -5,9 +5,9 @@ import pytest
 from aiohttp import web
 
 from canary.kube import auth
+from canary.kube.backoff import Backoff
 from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient, Timeouts
-from canary.kube.reflector import Backoff
 from canary.sandbox import ApiServer
 from tests.kube.scripted import Scripted
 
@@ -47,7 +47,7 @@ async def client(api, client_for):
     return client_for(api.url)
 
 
-async def eventually(check, *, within=5.0):
+async def eventually(check, *, within=15.0):
     """Wait until `check()` is true."""
     async with asyncio.timeout(within):
         while not check():

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from canary.core.errors import Conflict, Forbidden, NotFound, Retryable
+from canary.kube.backoff import Backoff
 from canary.kube.recorder import MESSAGE_LIMIT, EventRecorder, Limits
-from canary.kube.reflector import Backoff
 from canary.kube.resource import EVENTS
 from tests.kube.conftest import eventually
 

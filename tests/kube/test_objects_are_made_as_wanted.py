@@ -40,7 +40,7 @@ def learned():
 @pytest.fixture
 async def cluster_(sandbox, watched):
     await watched.watch(SERVICES, DEPLOYMENTS, CONFIG_MAPS, SECRETS)
-    await eventually(lambda: all(watched.age(one) == 0 for one in watched.watched()))
+    await eventually(lambda: all(watched.age(one) == 0 for one in watched.ages()))
     return watched
 
 

@@ -149,7 +149,7 @@ async def test_a_missing_kind_is_named_and_picked_up_once_it_is_installed(sandbo
     with pytest.raises(KeyError):
         watched.get(HTTP_PROXIES, "shop", "a")
     sandbox.cluster.create("apiextensions.k8s.io/v1", "CustomResourceDefinition", CRD)
-    await eventually(lambda: HTTP_PROXIES in watched.watched())
+    await eventually(lambda: HTTP_PROXIES in watched.ages())
     await watched.watch(HTTP_PROXIES)
     sandbox.cluster.create("projectcontour.io/v1", "HTTPProxy", {"metadata": {"name": "a"}}, namespace="shop")
     await eventually(lambda: watched.get(HTTP_PROXIES, "shop", "a"))
@@ -169,7 +169,7 @@ async def test_a_kind_that_is_removed_and_comes_back_is_listed_anew(sandbox, wat
                 return
             await asyncio.sleep(0.01)
 
-    await asyncio.wait_for(gone(), 5)
+    await asyncio.wait_for(gone(), 15)
     sandbox.cluster.create("apiextensions.k8s.io/v1", "CustomResourceDefinition", CRD)
     sandbox.cluster.create("projectcontour.io/v1", "HTTPProxy", {"metadata": {"name": "new"}}, namespace="shop")
     await eventually(lambda: watched.get(HTTP_PROXIES, "shop", "new"))
@@ -190,7 +190,7 @@ async def test_a_forbidden_list_says_what_to_grant_and_recovers_when_it_is_grant
     assert len(caplog.records) == 1, "said once, not at every attempt"
     assert watched.client.requests.total(verb="list") > 1
     sandbox.hook = None
-    await eventually(lambda: SECRETS in watched.watched())
+    await eventually(lambda: SECRETS in watched.ages())
     await watched.watch(SECRETS)
 
 
@@ -202,7 +202,7 @@ async def test_a_server_that_is_down_at_the_first_watch_is_retryable_and_tried_a
     with pytest.raises(Retryable, match="down"):
         await watched.watch(SERVICES)
     sandbox.hook = None
-    await eventually(lambda: SERVICES in watched.watched())
+    await eventually(lambda: SERVICES in watched.ages())
 
 
 async def test_a_server_restored_from_a_backup_is_followed_again(sandbox, watched):

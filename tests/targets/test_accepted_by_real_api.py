@@ -260,7 +260,7 @@ async def test_the_type_that_a_user_gave_our_service_stays(world: World):
 
 @pytest.mark.parametrize(
     "port",
-    [9898, pytest.param(80, marks=pytest.mark.xfail(reason="kube.ensure applies before it patches exact paths: the user's port stays"))],
+    [9898, 80],
 )
 async def test_a_users_service_is_taken_over_and_given_back(world: World, port: int):
     world.put(

@@ -36,7 +36,7 @@ class Api:
         headers = self._headers | ({"Content-Type": content_type} if payload is not None else {})
         try:
             status, answer = self._once(method, path, payload, headers=headers)
-        except (http.client.RemoteDisconnected, ConnectionError):
+        except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
             self.close()  # the server closed an idle connection, or is another one now: one more try on a fresh connection
             status, answer = self._once(method, path, payload, headers=headers)
         if status >= 400:
