@@ -44,10 +44,13 @@ def cores() -> int:
 def await_calm(patience: float, *, say: Callable[[str], None]) -> None:
     """Wait until the machine is idle, at most `patience` seconds; then go on all the same."""
     deadline = time.monotonic() + patience
+    told = False
     while time.monotonic() < deadline:
         busy, began = busy_seconds(), time.monotonic()
         time.sleep(_LOOK)
         share = (busy_seconds() - busy) / (time.monotonic() - began) / cores()
         if share <= CALM:
             return
-        say(f"  waiting: the machine is {share:.0%} busy")
+        if not told:
+            say(f"  the machine is {share:.0%} busy: waiting, at most {patience:.0f} s")
+            told = True

@@ -17,7 +17,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
-class GoBool(click.ParamType):
+class GoBool(click.ParamType[bool]):
     """A boolean in the words that Go accepts."""
 
     name = "boolean"

@@ -43,7 +43,10 @@ class Settling:
         target, target_left = self._copy((key, "target"), snapshot.target, span)
         primary, primary_left = self._copy((key, "primary"), snapshot.primary, span)
         left = max(target_left, primary_left)
-        return (replace(snapshot, target=target, primary=primary), left) if left else (snapshot, 0.0)
+        if not left:
+            return snapshot, 0.0
+        assert target is not None  # what was there is still there, only later
+        return replace(snapshot, target=target, primary=primary), left
 
     def parking_waits(self, key: Key, snapshot: model.Snapshot, decision: model.Decision) -> float:
         """Seconds until a decision that parks the target may be carried out as a whole; 0 for now."""

@@ -14,7 +14,7 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,8 @@ DEEPER = 1000
 """Commits fetched when the first ones are all younger than what is looked for."""
 SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
-CHUNK = 200
-"""Blobs read at once."""
+CHUNK = 4 * 1024 * 1024
+"""Bytes of blobs read at once, about."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
 
@@ -139,14 +139,7 @@ class Mirror:
     async def files(self, commit: str, *folders: str) -> list[TreeEntry]:
         """All regular files of a commit, or of these folders of it; needs no blob."""
         out = await self._git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *(f"{folder}/" for folder in folders))
-        entries = []
-        for line in out.split(b"\0"):
-            head, _, path = line.partition(b"\t")
-            parts = head.decode().split()
-            if len(parts) == 3 and parts[1] == "blob" and parts[0] in {"100644", "100755"}:
-                with contextlib.suppress(UnicodeDecodeError):  # a path that is no text is nothing that we would edit
-                    entries.append(TreeEntry(parts[0], parts[2], path.decode()))
-        return entries
+        return await asyncio.to_thread(_entries, out)
 
     async def blobs(
         self, commit: str, oids: Collection[str], *, max_bytes: int, worth: Callable[[bytes], bool] = lambda _: True
@@ -158,18 +151,12 @@ class Mirror:
         wanted = list(dict.fromkeys(oids))
         await self._complete(commit, wanted)
         sizes = await self._sizes(wanted)
-        small = [oid for oid in wanted if sizes[oid] <= max_bytes]
+        small = [(oid, sizes[oid]) for oid in wanted if sizes[oid] <= max_bytes]
         found: dict[str, bytes] = {}
-        for at in range(0, len(small), CHUNK):
-            out = await self._git.run("cat-file", "--batch", stdin=_lines(small[at : at + CHUNK]))
-            begin = 0
-            for oid in small[at : at + CHUNK]:
-                begin = out.index(b"\n", begin) + 1
-                content = out[begin : begin + sizes[oid]]
-                begin += sizes[oid] + 1
-                if worth(content):
-                    found[oid] = content
-        return found, frozenset(wanted) - frozenset(small)
+        for chunk in _chunks(small):
+            out = await self._git.run("cat-file", "--batch", stdin=_lines([oid for oid, _ in chunk]))
+            found |= await asyncio.to_thread(_contents, out, chunk, worth)
+        return found, frozenset(wanted) - dict(small).keys()
 
     async def _complete(self, commit: str, oids: Sequence[str]) -> None:
         """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
@@ -194,13 +181,10 @@ class Mirror:
         if not oids:
             return {}
         out = await self._git.run("cat-file", "--batch-check", stdin=_lines(oids), network=True)
-        sizes = {}
-        for line in out.decode().splitlines():
-            parts = line.split()
-            if len(parts) != 3:
-                raise GitFailed(Failure("Local", Reaction.BACK_OFF, f"object {parts[0]} cannot be read"))
-            sizes[parts[0]] = int(parts[2])
-        return sizes
+        parts = [line.split() for line in out.decode().splitlines()]
+        if unread := [part[0] for part in parts if len(part) != 3]:
+            raise GitFailed(Failure("Local", Reaction.BACK_OFF, f"object {unread[0]} cannot be read"))
+        return {part[0]: int(part[2]) for part in parts}
 
     async def commit(self, parent: str | None, drafts: Sequence[Draft], author: Author) -> list[str]:
         """A chain of commits on `parent` (None: the first one is an orphan), in one process; their ids."""
@@ -250,6 +234,43 @@ class Mirror:
         if not await asyncio.to_thread((self._git.path / "HEAD").exists):
             await asyncio.to_thread(self._git.path.mkdir, parents=True, exist_ok=True, mode=0o700)
             await self._git.run("init", "-q", "--bare", "--template=", "--initial-branch=canary-none")
+
+
+def _entries(out: bytes) -> list[TreeEntry]:
+    """Regular files in what `ls-tree -z` says. In a thread: a repository may hold many."""
+    entries = []
+    for line in out.split(b"\0"):
+        head, _, path = line.partition(b"\t")
+        parts = head.decode().split()
+        if len(parts) == 3 and parts[1] == "blob" and parts[0] in {"100644", "100755"}:
+            with contextlib.suppress(UnicodeDecodeError):  # a path that is no text is nothing that we would edit
+                entries.append(TreeEntry(parts[0], parts[2], path.decode()))
+    return entries
+
+
+def _contents(out: bytes, sizes: Sequence[tuple[str, int]], worth: Callable[[bytes], bool]) -> dict[str, bytes]:
+    """What `cat-file --batch` says of these blobs, as far as it is worth keeping."""
+    found, begin = {}, 0
+    for oid, size in sizes:
+        begin = out.index(b"\n", begin) + 1
+        content = out[begin : begin + size]
+        begin += size + 1
+        if worth(content):
+            found[oid] = content
+    return found
+
+
+def _chunks(sizes: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
+    chunk: list[tuple[str, int]] = []
+    room = CHUNK
+    for oid, size in sizes:
+        chunk.append((oid, size))
+        room -= size + 100
+        if room <= 0:
+            yield chunk
+            chunk, room = [], CHUNK
+    if chunk:
+        yield chunk
 
 
 def _lines(oids: Sequence[str]) -> bytes:

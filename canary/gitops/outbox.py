@@ -61,6 +61,11 @@ class Outbox:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
 
+    @property
+    def depth(self) -> int:
+        """How many outcomes wait: pairs of run and sink."""
+        return self._queue.depth
+
     async def run(self) -> None:
         """Drain whenever something is due."""
         await self._cluster.watch(CANARY_RUNS, GIT_SINKS)

@@ -38,7 +38,7 @@ class Workload:
 
     def may_be_in(self, content: bytes) -> bool:
         """Whether a file is worth parsing: it says kind and name, or it may replace images. Cheap, because every file is asked."""
-        if self.kind.encode() in content and _word(self.name).search(content):
+        if self.name.encode() in content and self.kind.encode() in content and _word(self.name).search(content):
             return True
         return b"images" in content and any(repository(image).encode() in content for image, _ in self.wanted.values())
 

@@ -109,7 +109,7 @@ class Node:
         self._serial += 1
         name = f"{key[1]}-{template}-{_safe(f'{key}{self._serial}', 5)}"
         behaviour = self._images.get(image, Behaviour())
-        command = [sys.executable, "-I", "-S", Path(__file__).with_name("app.py"), f"--port={port}", f"--pod={name}"]
+        command: list[str | Path] = [sys.executable, "-I", "-S", Path(__file__).with_name("app.py"), f"--port={port}", f"--pod={name}"]
         command += [f"--version={image.rpartition(':')[2]}", f"--error-rate={behaviour.error_rate}", f"--latency-ms={behaviour.latency_ms}"]
         child = Child(f"pod {name}", command, log=self._folder / f"pod-{name}.log")
         labels = deployment["spec"]["template"]["metadata"].get("labels") or {}

@@ -28,11 +28,18 @@ spec:
     metadata:
       labels:
         app: {APP}
+      annotations:
+        prometheus.io/scrape: "true"
+        prometheus.io/port: "{PORT}"
     spec:
       containers:
       - name: {APP}
         image: {image} # the only place that names the version
         ports:
         - name: http
-          containerPort: {PORT}{f"{chr(10)}        env:{variables}" if variables else ""}
+          containerPort: {PORT}
+        readinessProbe:
+          httpGet:
+            path: /readyz
+            port: {PORT}{f"{chr(10)}        env:{variables}" if variables else ""}
 """

@@ -52,7 +52,7 @@ class Envoy:
         self._folder = folder
         self._home = home
         # Hot restart would leave shared memory behind, which all Envoys of a machine have in common.
-        flags = ["-c", folder / "envoy.json", "--concurrency", "1", "-l", "warning", "--disable-hot-restart"]
+        flags: list[str | Path] = ["-c", folder / "envoy.json", "--concurrency", "1", "-l", "warning", "--disable-hot-restart"]
         self._child = Child("envoy", [binary, *flags], log=folder / "envoy.log")
         self._contents: dict[str, str] = {}
         self._versions: dict[str, str] = {}

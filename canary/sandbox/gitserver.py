@@ -73,14 +73,14 @@ class GitServer:
         head = [f"commit refs/heads/{branch}", f"author {who}", f"committer {who}", f"data {len(message.encode())}", message]
         if self._exists(name, branch):
             head.append(f"from refs/heads/{branch}^0")
-        stream = ("\n".join(head) + "\n").encode()
+        stream = [("\n".join(head) + "\n").encode()]
         for path, content in files.items():
             if content is None:
-                stream += f"D {path}\n".encode()
+                stream.append(f"D {path}\n".encode())
                 continue
             data = content.encode() if isinstance(content, str) else content
-            stream += f"M 100644 inline {path}\ndata {len(data)}\n".encode() + data + b"\n"
-        self._git("fast-import", "--quiet", cwd=self.root / f"{name}.git", stdin=stream)
+            stream.append(f"M 100644 inline {path}\ndata {len(data)}\n".encode() + data + b"\n")
+        self._git("fast-import", "--quiet", cwd=self.root / f"{name}.git", stdin=b"".join(stream))
         return self.git(name, "rev-parse", f"refs/heads/{branch}").strip()
 
     def _exists(self, name: str, branch: str) -> bool:

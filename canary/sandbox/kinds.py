@@ -30,7 +30,7 @@ async def install(client: ApiClient, names: Iterable[str]) -> None:
     try:
         async with asyncio.timeout(_SERVED_WITHIN):
             for definition in wanted:
-                while not _established(await client.get(DEFINITIONS, "", definition["metadata"]["name"])):
+                while not _established(await client.get(DEFINITIONS, "", definition["metadata"]["name"])):  # noqa: ASYNC110 - asked, not told
                     await asyncio.sleep(0.1)
     except TimeoutError:
         raise Rejected(f"the kinds are not served {_SERVED_WITHIN:g} s after they were installed") from None

@@ -23,10 +23,11 @@ def prepared(text: str, *, interval: str) -> str:
     if not interval:
         return text
     try:
-        if parse_duration(interval) < 1:
-            raise ValueError(f"{interval!r} is shorter than a second")
+        seconds = parse_duration(interval)
     except ValueError as error:
         raise Rejected(f"the interval cannot be used: {error}", hint="write it like 1s, 10s or 1m") from error
+    if seconds < 1:
+        raise Rejected(f"the interval {interval} is shorter than a second", hint="write it like 1s, 10s or 1m")
     node = next(found for index, found in enumerate(yaml.compose_all(text, yaml.SafeLoader)) if index == number)
     leaf = _leaf(node, "spec", "analysis", "interval") or _leaf(node, "spec", "canaryAnalysis", "interval")
     if leaf is None:

@@ -82,7 +82,7 @@ class Prometheus:
         self._port = free_port()
         self._scrape = scrape_seconds
         flags = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/prometheus-data", "--log.level=warn"]
-        command = [binary, *flags, f"--web.listen-address=127.0.0.1:{self._port}"]
+        command: list[str | Path] = [binary, *flags, f"--web.listen-address=127.0.0.1:{self._port}"]
         self._child = Child("prometheus", command, log=folder / "prometheus.log")
 
     @property

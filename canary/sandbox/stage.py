@@ -46,15 +46,30 @@ class Cast:
 class Stage(Protocol):
     """Everything that is there when the curtain rises. `start`, then whatever is needed, then `stop`, also when the start fails."""
 
-    folder: Path
-    """Where clones and logs are; gone after `stop`."""
-    cluster: WatchedCluster
-    """Watches Canaries, CanaryRuns and Deployments."""
-    cast: Cast
-    parts: Mapping[str, str]
-    """Name and version of each part, for the summary."""
-    traffic: Traffic
-    """As counted a moment ago; `count` asks again."""
+    @property
+    def folder(self) -> Path:
+        """Where clones and logs are; gone after `stop`."""
+        ...
+
+    @property
+    def cluster(self) -> WatchedCluster:
+        """Watches Canaries, CanaryRuns and Deployments."""
+        ...
+
+    @property
+    def cast(self) -> Cast:
+        """Who plays."""
+        ...
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Name and version of each part, for the summary."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """As counted a moment ago; `count` asks again."""
+        ...
 
     async def start(self, progress: Progress) -> None:
         """Bring everything up, the operator too. Raises CanaryError."""

@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.loadtester import LoadTester
 from tests.e2e.names import Names
-from tests.e2e.operators import operator
+from tests.e2e.operators import CRDS, operator
 from tests.e2e.stage import Parts, staged
 from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import Mesh
@@ -33,6 +33,12 @@ def mesh(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One data plane for all modules of this folder: a fresh one costs six seconds."""
     with Mesh(cluster, tmp_path_factory.mktemp("mesh")) as started:
         yield started
+
+
+@pytest.fixture
+def crds(cluster: Cluster) -> None:
+    """The CRDs of this checkout."""
+    cluster.crds(*sorted(CRDS.glob("*.yaml")))
 
 
 class House:

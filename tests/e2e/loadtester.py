@@ -26,8 +26,8 @@ class LoadTester:
         """Until it answers."""
         until("the load tester", lambda: self._call("GET", "/gate/approve")[0] == 200, 20, alarm=self.process.check)
 
-    def open(self, gate: str, *, name: str, namespace: str, **metadata: str) -> None:
-        """Open a gate: `gate` is `gate/open` for a confirmation, `rollback/open` for a rollback."""
+    def turn(self, gate: str, *, name: str, namespace: str, **metadata: str) -> None:
+        """`gate/open`, `gate/close`, `rollback/open` or `rollback/close`, as people do with curl."""
         body = {"name": name, "namespace": namespace} | ({"metadata": metadata} if metadata else {})
         status, text = self._call("POST", f"/{gate}", body)
         assert status == 202, f"{gate}: {status} {text}"
@@ -46,5 +46,3 @@ class LoadTester:
             connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
-
-

@@ -51,7 +51,9 @@ class Names:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._session = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Accept-Encoding",), connector=aiohttp.TCPConnector(limit=0))
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False, skip_auto_headers=("Accept-Encoding",), connector=aiohttp.TCPConnector(limit=0)
+        )
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -68,7 +70,9 @@ class Names:
         url = base + request.rel_url.raw_path + (f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else "")
         with suppress(ConnectionResetError):
             try:
-                async with self._session.request(request.method, url, data=await request.read(), headers=headers, allow_redirects=False) as answer:
+                async with self._session.request(
+                    request.method, url, data=await request.read(), headers=headers, allow_redirects=False
+                ) as answer:
                     kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
                     return web.Response(status=answer.status, body=await answer.read(), headers=kept)
             except (aiohttp.ClientError, OSError) as error:

@@ -29,7 +29,13 @@ class Operator:
     """One replica. `start` after `kill` is what Kubernetes does with a pod that died."""
 
     def __init__(
-        self, cluster: Cluster, folder: Path, *flags: str, kubeconfig: Path | None = None, provider: str = "contour", env: dict[str, str] | None = None
+        self,
+        cluster: Cluster,
+        folder: Path,
+        *flags: str,
+        kubeconfig: Path | None = None,
+        provider: str = "contour",
+        env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.port = free_port()

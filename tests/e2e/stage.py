@@ -113,7 +113,7 @@ class Stage:
 
     def expose_by_contour(self) -> None:
         """A root HTTPProxy that includes the canary's, and requests that come through."""
-        self.apply(root_proxy("root", namespace=self.namespace, host=self.host, include=self.apex))
+        self.apply(root_proxy(f"root-{self.name}", namespace=self.namespace, host=self.host, include=self.apex))
         self.mesh.wait_host(self.host, timeout=30)
 
     def name_services(self, *services: str) -> None:
@@ -140,7 +140,9 @@ class Stage:
         began = time.monotonic() - traffic.now
         return traffic.tally(span.since - began, span.until - began)
 
-    def assert_clients_saw(self, traffic: Traffic, weights: Sequence[int], *, old: str = "app:1", new: str = "app:2", plural: str = "httpproxies") -> None:
+    def assert_clients_saw(
+        self, traffic: Traffic, weights: Sequence[int], *, old: str = "app:1", new: str = "app:2", plural: str = "httpproxies"
+    ) -> None:
         """The routes went through exactly these weights, and at each of them clients met the versions in these shares."""
         spans = self.spans(plural)
         assert [span.weight for span in spans] == list(weights), spans
@@ -223,7 +225,9 @@ class Stage:
     def spans(self, plural: str = "httpproxies") -> list[Span]:
         """The weights of the canary that the routes had while it was analysed, since the last `deploy` or `change`."""
         moves = self.moves(plural)
-        ends = [at for at, phase in self.canary.history(_phase, since=self._mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}]
+        ends = [
+            at for at, phase in self.canary.history(_phase, since=self._mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}
+        ]
         end = min(ends, default=time.monotonic())
         times = [*(at for at, _ in moves[1:]), end][: len(moves)]
         spans = [Span(weight, at, min(after, end)) for (at, weight), after in zip(moves, times, strict=True) if weight and at < end]
@@ -280,7 +284,9 @@ class Stage:
 
     def wait_message(self, *parts: str, timeout: float = 30.0) -> str:
         """The first event on the canary whose text has all of these parts."""
-        return str(self.wait(f"an event with {parts}", lambda: next((m for m in self.messages() if all(p in m for p in parts)), ""), timeout))
+        return str(
+            self.wait(f"an event with {parts}", lambda: next((m for m in self.messages() if all(p in m for p in parts)), ""), timeout)
+        )
 
     def _is_new_run(self) -> bool:
         return (self.status.get("run") or {}).get("id", "") != self._run_before
@@ -289,7 +295,9 @@ class Stage:
 def weight_of(route: Item, service: str) -> int:
     """The share of a Service in the first route (HTTPProxy) or the last rule (HTTPRoute) that names it."""
     spec = route["spec"]
-    groups = [route["services"] for route in spec.get("routes") or ()] or [rule["backendRefs"] for rule in reversed(spec.get("rules") or ())]
+    groups = [route["services"] for route in spec.get("routes") or ()] or [
+        rule["backendRefs"] for rule in reversed(spec.get("rules") or ())
+    ]
     for group in groups:
         for one in group:
             if one["name"] == service:

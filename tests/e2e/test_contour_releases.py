@@ -28,7 +28,10 @@ def test_e61_e62_a_good_release_is_promoted_step_by_step_without_a_failed_reques
     assert stage.image_of("app-primary") == "app:2"
     assert stage.replicas("app") == 0
     assert stage.condition("Promoted")["status"] == "True"
-    assert {check["name"]: check["verdict"] for check in stage.status["checks"]} == {"request-success-rate": "Pass", "request-duration": "Pass"}
+    assert {check["name"]: check["verdict"] for check in stage.status["checks"]} == {
+        "request-success-rate": "Pass",
+        "request-duration": "Pass",
+    }
 
 
 def test_e63_a_delay_of_a_second_against_500_ms_is_rolled_back(stage: Stage):

@@ -19,7 +19,7 @@ def _bootstrap(stage: Stage, *hooks: Item, **analysis: object) -> None:
 
 
 def _open(stage: Stage, gate: str = "gate/open", **metadata: str) -> None:
-    stage.load_tester.open(gate, name="app", namespace=stage.namespace, **metadata)
+    stage.load_tester.turn(gate, name="app", namespace=stage.namespace, **metadata)
 
 
 def _warnings(stage: Stage, *parts: str) -> list[Item]:
@@ -47,11 +47,13 @@ def test_confirm_rollout_holds_a_revision_back_until_it_is_opened(stage: Stage):
 def test_confirm_traffic_increase_halts_at_the_weight_that_is_reached(stage: Stage):
     gate = hook("more-traffic", "confirm-traffic-increase", f"{stage.load_tester.url}/gate/check")
     _bootstrap(stage, gate)
-    _open(stage, expiresIn="6s")
+    _open(stage)
     with stage.traffic(rate=60) as traffic:
         stage.deploy("app:2")
-        stage.wait_weight(25)
-        stage.wait_message("Halt app.", "traffic increase approval more-traffic", timeout=60)
+        stage.wait("the first step", lambda: stage.status.get("canaryWeight") == 25)
+        _open(stage, "gate/close")
+        stage.wait_message("Halt app.", "traffic increase approval more-traffic", timeout=30)
+        time.sleep(SETTLE)
         halted, checks = stage.status["canaryWeight"], stage.status["failedChecks"]
         since = time.monotonic()
         time.sleep(5)

@@ -84,7 +84,13 @@ def test_e41_e42_blue_green_after_a_smoke_test_with_a_plain_threshold(stage: Sta
 
 def test_e41_a_smoke_test_that_fails_keeps_users_away_from_the_canary(stage: Stage):
     stage.name_services("app-canary")
-    smoke = hook("smoke-test", "pre-rollout", f"{stage.load_tester.url}/", type="bash", cmd=f"curl -sf http://app-canary.{stage.namespace}/status/503")
+    smoke = hook(
+        "smoke-test",
+        "pre-rollout",
+        f"{stage.load_tester.url}/",
+        type="bash",
+        cmd=f"curl -sf http://app-canary.{stage.namespace}/status/503",
+    )
     _bootstrap(stage, {"interval": "1s", "iterations": 5, "threshold": 2, "webhooks": [smoke]})
     with stage.traffic(rate=40) as traffic:
         stage.deploy("app:2")

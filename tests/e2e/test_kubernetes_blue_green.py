@@ -96,7 +96,11 @@ def _application(stage: Stage, image: str) -> dict:
     template["metadata"]["annotations"] = dict(PART_OF)
     template["metadata"]["labels"] |= PART_OF
     [container] = template["spec"]["containers"]
-    container["ports"] = [{"name": "http", "containerPort": 9898}, {"name": "http-metrics", "containerPort": 9797}, {"name": "grpc", "containerPort": 9999}]
+    container["ports"] = [
+        {"name": "http", "containerPort": 9898},
+        {"name": "http-metrics", "containerPort": 9797},
+        {"name": "grpc", "containerPort": 9999},
+    ]
     container["env"] = [{"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "podinfo-secret", "key": "data"}}}]
     if image != "podinfo:1":
         del body["spec"]["replicas"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from canary.gitops.credentials import GitAuth, auth_from
 from canary.gitops.failures import GitFailed
 from canary.gitops.git import DEPTH, Author, Draft, Mirror
 from canary.sandbox.gitserver import GitServer, Handler
-from tests.gitops.support import bury
+from tests.gitops.support import bury, until
 
 ME = Author("canary", "canary@example.com")
 
@@ -247,20 +248,25 @@ async def test_a_mirror_that_has_grown_too_much_is_made_anew(
     assert await tip(mirror) == commit
 
 
-async def test_a_server_that_never_answers_is_given_up_with_all_its_processes(server: GitServer, make: Callable[..., Mirror]) -> None:
-    server.fault = lambda handler: time.sleep(3) or handler.cut() or True
-    mirror = make(patience=Patience(local=20, network=0.4))
-    began = time.monotonic()
-    assert await reason(mirror.fetch("main")) == "Unreachable"
-    assert time.monotonic() - began < 2.5
+@pytest.fixture
+def hung(server: GitServer) -> Iterator[None]:
+    """The server accepts, and never answers."""
+    release = threading.Event()
+    server.fault = lambda _: not release.wait(60)
+    yield
+    release.set()
+
+
+@pytest.mark.usefixtures("hung")
+async def test_a_server_that_never_answers_is_given_up_with_all_its_processes(make: Callable[..., Mirror]) -> None:
+    assert await reason(make(patience=Patience(local=20, network=0.4)).fetch("main")) == "Unreachable"
     assert _children() == set()
 
 
-async def test_a_cancelled_command_leaves_no_process(server: GitServer, make: Callable[..., Mirror]) -> None:
-    server.fault = lambda handler: time.sleep(3) or handler.cut() or True
+@pytest.mark.usefixtures("hung")
+async def test_a_cancelled_command_leaves_no_process(make: Callable[..., Mirror]) -> None:
     task = asyncio.create_task(make().fetch("main"))
-    await asyncio.sleep(0.4)
-    assert _children()
+    await until(lambda: any("fetch" in line for line in _children()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

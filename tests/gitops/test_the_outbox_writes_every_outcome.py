@@ -211,11 +211,13 @@ async def test_records_may_share_the_branch_that_is_delivered(server: GitServer,
 async def test_a_suspended_sink_writes_nothing_until_it_is_resumed(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet, suspend=True))
     api.add(CANARY_RUNS, run("r1"))
-    async with running(api):
+    async with running(api) as outbox:
         await asyncio.sleep(0.3)
         assert server.requests == []
+        assert outbox.depth == 1
         api.change(GIT_SINKS, NAMESPACE, "fleet", {"spec": {"suspend": False}})
         await until(lambda: effects(api, "r1")["revert/fleet"]["state"] == "Done")
+        assert outbox.depth == 0
 
 
 async def test_what_waits_for_a_deleted_sink_is_given_up_an_hour_later(server: GitServer, api: Api) -> None:

@@ -13,7 +13,7 @@ from canary.kube.compare import ServerMade
 from canary.kube.ensure import ensure
 from canary.kube.lease import LeaseLock
 from canary.kube.recorder import EventRecorder
-from canary.kube.resource import CONFIG_MAPS, DEPLOYMENTS, EVENTS, HTTP_PROXIES, PODS, SECRETS, SERVICES
+from canary.kube.resource import CONFIG_MAPS, DEPLOYMENTS, EVENTS, PODS, SECRETS, SERVICES, Resource
 from canary.kube.transport import Timeouts
 from canary.routers.base import Wanted
 from tests.kube.conftest import eventually
@@ -63,7 +63,7 @@ async def test_errors_are_what_the_client_takes_them_for(real, namespace, cluste
     with pytest.raises(NotFound):
         await client.get(SERVICES, namespace, "none")
     with pytest.raises(NotFound):
-        await client.list(HTTP_PROXIES)
+        await client.list(Resource("nowhere.example", "v1", "things", "Thing"))
     first = await client.create(SERVICES, service(namespace))
     with pytest.raises(Conflict):
         await client.create(SERVICES, service(namespace))

@@ -96,8 +96,15 @@ class Mesh:
         return until(what, predicate, timeout, alarm=self._check)
 
     def wait_host(self, host: str, *, path: str = "/", status: int = 200, timeout: float = 15.0) -> None:
-        """Wait until a request for this host through the gateway is answered with this status."""
-        self.wait(f"http://{host}{path} to answer {status}", lambda: self._get(_GATEWAY_PORT, path, host=host)[0] == status, timeout)
+        """Wait until requests for this host through the gateway are answered with this status, many in a row.
+
+        One is not enough: the endpoints of several backends arrive one after another, and until the last is there its share gets 503.
+        """
+
+        def steady() -> bool:
+            return all(self._get(_GATEWAY_PORT, path, host=host)[0] == status for _ in range(40))
+
+        self.wait(f"http://{host}{path} to answer {status}", steady, timeout)
 
     def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
         """Labels and values of an instant query, as Prometheus answers it now."""
