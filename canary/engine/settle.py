@@ -88,6 +88,11 @@ def moves_only(decision: model.Decision) -> model.Decision:
     return replace(decision, effects=tuple(effect for effect in decision.effects if isinstance(effect, model.SetRoutes)))
 
 
+def without_waiting(decision: model.Decision) -> model.Decision:
+    """Nobody needs to hear of a wait for the mesh: it is over before it is read."""
+    return replace(decision, notices=tuple(notice for notice in decision.notices if notice.kind != "NotReady"))
+
+
 def _span(snapshot: model.Snapshot) -> float:
     return min(SETTLE, snapshot.canary.spec.analysis.interval_seconds / 2)
 

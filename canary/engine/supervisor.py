@@ -196,8 +196,7 @@ class Operator:
         self.scheduler.remove(key)
         self.telemetry.forget(*key)
         self.notifier.forget(key)
-        self.ticker.settling.forget(key)
-        self.ticker.echoes.forget(key)
+        self.ticker.forget(key)
         self._census()
 
     def _census(self) -> None:

@@ -25,7 +25,7 @@ from canary.engine.observe import Observer, Sight
 from canary.engine.registry import Entry, Registry, key_of
 from canary.engine.scheduler import SETTLE, Key
 from canary.engine.settings import Settings
-from canary.engine.settle import Settling, moves_only
+from canary.engine.settle import Settling, moves_only, without_waiting
 from canary.engine.telemetry import Telemetry
 from canary.engine.tracking import TrackingCluster
 from canary.kube.cluster import Cluster
@@ -62,6 +62,7 @@ class Ticker:
         self._settings = settings
         self._fence = fence
         self.settling = Settling()
+        self._complaints: dict[Key, str] = {}
         self.echoes = Echoes()
 
     async def tick(self, key: Key) -> float | None:
@@ -89,6 +90,12 @@ class Ticker:
         self._telemetry.ticks.labels(result).inc()
         return after if not again else min(SETTLE, SETTLE if after is None else after)
 
+    def forget(self, key: Key) -> None:
+        """A canary that is gone."""
+        self.settling.forget(key)
+        self.echoes.forget(key)
+        self._complaints.pop(key, None)
+
     async def _tick(self, entry: Entry, tracked: TrackingCluster) -> float | None:
         if entry.problem is not None:
             return await self._stall(entry, "InvalidSpec", str(entry.problem))
@@ -115,7 +122,8 @@ class Ticker:
             return wait
         await self._actor.apply(sight, decision)
         canary = await self._write(entry, canary, decision.status)
-        self._tell(canary, sight, decision, began)
+        self._tell(canary, sight, without_waiting(decision) if left else decision, began)
+        self._complaints.pop(key, None)
         after = _from_look(decision.wake_after, took=time.monotonic() - looked)
         return after if not left else min(left, left if after is None else after)
 
@@ -165,7 +173,6 @@ class Ticker:
     async def _stall(self, entry: Entry, reason: str, message: str) -> float:
         """Show on the object, once, why nothing happens; look again at the slow pace (or when something changes)."""
         meta = entry.body["metadata"]
-        log.warning(message, extra=about(meta["namespace"], meta["name"], reason=reason))
         old = CanaryStatus.from_dict(entry.body.get("status") or {})
         status = conditions.stalled(old, reason=reason, message=message, generation=meta.get("generation") or 0, now=time.time())
         if patch := _changed(entry.body, status):
@@ -175,14 +182,20 @@ class Ticker:
                 self._registry.put(answer)
             except CanaryError as error:
                 log.warning("cannot write the condition: %s", error, extra=about(meta["namespace"], meta["name"]))
-        self._notifier.warn(entry.body, message, kind=reason)
+        self._complain(entry, reason, message)
         return self._pause(entry)
 
     def _warn(self, entry: Entry, error: CanaryError) -> float:
-        meta = entry.body["metadata"]
-        log.warning("%s", error, extra=about(meta["namespace"], meta["name"], reason=error.reason))
-        self._notifier.warn(entry.body, _sentence(error), kind=error.reason)
+        self._complain(entry, error.reason, _sentence(error))
         return min(self._pause(entry), 10.0)
+
+    def _complain(self, entry: Entry, reason: str, message: str) -> None:
+        """One log line and one event, however often the same thing goes wrong again: a canary that is stalled is looked at every interval."""
+        key = key_of(entry.body)
+        if self._complaints.get(key) != message:
+            self._complaints[key] = message
+            log.warning(message, extra=about(*key, reason=reason))
+            self._notifier.warn(entry.body, message, kind=reason)
 
     @staticmethod
     def _pause(entry: Entry) -> float:

@@ -90,7 +90,7 @@ def test_every_flag_has_a_value_or_a_reason_to_have_none(chart: CanaryChart) -> 
     used = {re.split("[= ]", flag)[0].lstrip("-") for flag in container(chart.without_crds({**EVERYTHING, "namespace": "x"}))["args"][1:]}
     used |= {re.split("[= ]", flag)[0].lstrip("-") for flag in container(chart.without_crds({"msteams": {"url": "https://x"}}))["args"][1:]}
     argued = {
-        "kubeconfig", "context", "master",  # a pod uses its account
+        "kubeconfig", "kubeconfig-service-mesh", "context", "master",  # a pod uses its account
         "slack-token",  # a secret: only through slack.existingSecret or env
         "version", "threadiness", "control-loop-interval", "zap-replace-globals",  # do nothing to a running operator
     }  # fmt: skip

@@ -19,7 +19,7 @@ GUIDE = ROOT / "docs" / "how-to" / "install.md"
 TEXT = GUIDE.read_text()
 # Flags that Flagger 1.44 has.
 UPSTREAM_FLAGS = {
-    "kubeconfig", "master", "kubeconfig-qps", "kubeconfig-burst", "metrics-server", "mesh-provider", "control-loop-interval", "threadiness",
+    "kubeconfig", "kubeconfig-service-mesh", "master", "kubeconfig-qps", "kubeconfig-burst", "metrics-server", "mesh-provider", "control-loop-interval", "threadiness",
     "namespace", "selector-labels", "include-label-prefix", "enable-config-tracking", "ingress-annotations-prefix", "ingress-class",
     "no-cross-namespace-refs", "slack-url", "slack-token", "slack-proxy-url", "slack-channel", "slack-user", "msteams-url",
     "msteams-proxy-url", "event-webhook", "cluster-name", "enable-leader-election", "leader-election-namespace", "port", "log-level",

@@ -107,7 +107,7 @@ async def test_other_namespaces_are_not_seen(api: Driver) -> None:
 async def test_bookmark_before_the_end(api: Driver) -> None:
     start = await version(api)
     made = await api.create("widgets", widget("w"))
-    async with api.watch("widgets", f"resourceVersion={start}&timeoutSeconds=3&allowWatchBookmarks=true") as events:
+    async with api.watch("widgets", f"resourceVersion={start}&timeoutSeconds=6&allowWatchBookmarks=true") as events:
         found = await events.rest()
     assert [kind for kind, _ in found[:2]] == ["ADDED", "BOOKMARK"]  # a real server may send one more before it closes
     mark = found[-1][1]

@@ -138,7 +138,8 @@ def _assert_told_once(git: GitServer, namespace: str) -> None:
     assert sorted(name.split("/")[2] for name in records) == ["bad", "good"], files
     outcomes = {name.split("/")[2]: json.loads(git.git("fleet", "show", f"canary-outcomes:{name}"))["outcome"] for name in records}
     assert outcomes == {"good": "succeeded", "bad": "failed"}
-    history = git.git("fleet", "log", "--format=%(trailers:key=Canary-Effect,valueonly,separator=%x2C)", "canary-outcomes").split()
+    history = git.git("fleet", "log", "--format=%(trailers:key=Canary-Effect,valueonly,separator=%x2C)", "canary-outcomes").splitlines()
+    history = [line for line in history if line]
     assert len(history) == len(set(history)) == 2, history
     reverts = git.git("fleet", "log", "--format=%s", "main").splitlines()
     assert len(reverts) == 2, reverts

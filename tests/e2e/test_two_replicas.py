@@ -75,4 +75,4 @@ def test_a_leader_that_is_told_to_stop_hands_over_at_once(cluster, namespace, re
     assert leader.stop() == 0
     until("the follower to lead", lambda: follower.metrics("canary_leader") == {"": 1.0}, 10)
     assert time.monotonic() - began < 8
-    assert follower.get("/readyz") == "OK"
+    follower.wait_ready()
