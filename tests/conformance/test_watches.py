@@ -107,10 +107,15 @@ async def test_other_namespaces_are_not_seen(api: Driver) -> None:
 async def test_bookmark_before_the_end(api: Driver) -> None:
     start = await version(api)
     made = await api.create("widgets", widget("w"))
-    async with api.watch("widgets", f"resourceVersion={start}&timeoutSeconds=6&allowWatchBookmarks=true") as events:
+    async with api.watch("widgets", f"resourceVersion={start}&timeoutSeconds=3&allowWatchBookmarks=true") as events:
         found = await events.rest()
-    assert [kind for kind, _ in found[:2]] == ["ADDED", "BOOKMARK"]  # a real server may send one more before it closes
+    kinds = [kind for kind, _ in found]
+    assert kinds[0] == "ADDED"
+    assert set(kinds[1:]) <= {"BOOKMARK"}
+    if len(kinds) == 1 and api.is_real:
+        return  # the API promises no bookmark, and a busy server leaves it out; ours always sends one
     mark = found[-1][1]
+    assert found[-1][0] == "BOOKMARK"
     assert (mark["kind"], mark["apiVersion"]) == ("Widget", "conformance.test/v1")
     assert int(mark["metadata"]["resourceVersion"]) >= int(made["metadata"]["resourceVersion"])
     next_one = await api.create("widgets", widget("x"))
