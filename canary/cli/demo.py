@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MESHES = ("gatewayapi:v1", "contour", "istio")
 IMAGE = "ghcr.io/stefanprodan/podinfo"
+BAD_IMAGE = f"{IMAGE}:6.0.2"
+BAD_ENV = {"PODINFO_RANDOM_ERROR": "true"}
+"""Makes one request in three fail."""
 _NAME = re.compile(r"[\w./:@-]+")
 _CLUSTER: list[str] = []
 """Names of the parameters that mean something with --cluster only."""
@@ -72,10 +75,10 @@ def _image(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
 @_cluster_option("--git-host", default="", help="address of this machine, as an operator in the cluster reaches it.")
 @_cluster_option("--first-image", default=f"{IMAGE}:6.0.0", show_default=True, callback=_image, help="what runs before.")
 @_cluster_option("--good-image", default=f"{IMAGE}:6.0.1", show_default=True, callback=_image, help="the good release.")
-@_cluster_option("--bad-image", default=f"{IMAGE}:6.0.2", show_default=True, callback=_image, help="the bad release.")
+@_cluster_option("--bad-image", default=BAD_IMAGE, show_default=True, callback=_image, help="the bad release.")
 @_cluster_option(
-    "--bad-env", multiple=True, default=("PODINFO_RANDOM_ERROR=true",), show_default=True, callback=_pairs, metavar="KEY=VALUE",
-    help="environment variable that makes the bad release bad; may be repeated.",
+    "--bad-env", multiple=True, callback=_pairs, metavar="KEY=VALUE",
+    help="environment variable of the bad release; may be repeated. [default: PODINFO_RANDOM_ERROR=true, unless --bad-image is given]",
 )  # fmt: skip
 @click.pass_context
 def demo(ctx: click.Context, /, **flags: Any) -> None:
@@ -145,7 +148,8 @@ def _cluster(flags: Mapping[str, Any]) -> Stage | None:
     from canary.sandbox.survey import Options
 
     names = ("kubeconfig", "context", "mesh_provider", "metrics_server", "gateway", "host", "address", "git_host")
-    cast = Cast(flags["first_image"], flags["good_image"], flags["bad_image"], flags["bad_env"])
+    bad_env = flags["bad_env"] or (BAD_ENV if flags["bad_image"] == BAD_IMAGE else {})
+    cast = Cast(flags["first_image"], flags["good_image"], flags["bad_image"], bad_env)
     options = Options(cast=cast, **{name: flags[name] for name in names})
     git_version = programs.git()
     found = asyncio.run(_survey(options))

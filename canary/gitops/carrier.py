@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from canary.api.canaryrun import CanaryRun, EffectState
 from canary.api.gitsink import GitSink, RecordTarget, Revert
 from canary.gitops import effects
+from canary.gitops.agenda import HOURLY, Agenda
 from canary.gitops.effects import Outcome, Push
 from canary.gitops.failures import Failure, GitFailed
 from canary.gitops.git import Mirror
-from canary.gitops.newer import newer_run
+from canary.gitops.newer_run import newer_run
 from canary.gitops.queue import Item, Note
-from canary.gitops.tools import HOURLY, Agenda, Tools
+from canary.gitops.tools import Tools
 
 REFUSALS = 3
 """Refused pushes in a row after which the rest of their kind waits."""

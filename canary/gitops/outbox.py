@@ -15,9 +15,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from canary.gitops.agenda import HOURLY
 from canary.gitops.command import Patience
 from canary.gitops.queue import Key, Queue, effect_name
-from canary.gitops.tools import HOURLY, OnEffect, Tools, Warn
+from canary.gitops.tools import OnEffect, Tools, Warn
 from canary.gitops.worker import Worker
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CANARY_RUNS, GIT_SINKS, SECRETS, Object, Resource
@@ -110,7 +111,9 @@ class Outbox:
             if key not in wanted:
                 await self._workers.pop(key).close()
                 continue
-            due = self._workers.setdefault(key, Worker(key, self._tools)).due()
+            if key not in self._workers:
+                self._workers[key] = Worker(key, self._tools)
+            due = self._workers[key].due()
             if due is None:
                 continue
             if due <= self._clock():

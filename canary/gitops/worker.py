@@ -14,19 +14,20 @@ import logging
 import math
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 
 from canary.api.canaryrun import EffectState
 from canary.api.gitsink import GitSink, parse_git_sink
 from canary.core.errors import CanaryError, NotFound
+from canary.gitops.agenda import HOURLY, Agenda
 from canary.gitops.carrier import Carrier
 from canary.gitops.credentials import auth_from
 from canary.gitops.failures import Failure, Reaction, as_failure
 from canary.gitops.git import Mirror
 from canary.gitops.queue import Item, Key, Note
 from canary.gitops.report import report
-from canary.gitops.tools import HOURLY, Agenda, Tools
+from canary.gitops.tools import Tools
 from canary.kube.resource import GIT_SINKS, SECRETS, Object
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 SHORTEST, LONGEST = 2.0, 600.0
 """Seconds: first and longest back-off."""
 MINUTE = 60.0
-"""Seconds after which a sink that is blocked asks whether its Secret is another one now. It takes only the right to get it; where the Secrets are
+"""Seconds after which a sink that was refused asks whether its Secret is another one now. It takes only the right to get it; where the Secrets are
 watched anyway (for tracked configs), the watch tells at once. To watch all Secrets of a cluster for this alone was rejected."""
 BATCH = 50
 """Runs written with one push."""
@@ -77,15 +78,15 @@ class Worker:
 
     async def drain(self) -> None:
         """Carry out what is due."""
+        if self._ask_at <= self._tools.clock():
+            await self._ask_for_the_secret()
         body = self._tools.cluster.get(GIT_SINKS, *self.key)
         began = self._agenda.round
         self._carrier.begin()
         try:
             if body is None:
                 await self._orphaned()
-            elif self._tools.clock() < self._rest_until:
-                await self._ask_for_the_secret()
-            else:
+            elif (due := self.due()) is not None and due <= self._tools.clock():
                 await self._drain(body)
         except Exception as error:
             failure = as_failure(error)
@@ -99,20 +100,26 @@ class Worker:
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _drain(self, body: Object) -> None:
-        sink = parse_git_sink(body)
+        sink, began = parse_git_sink(body), self._agenda.round
         if sink.spec.suspend:
             return
-        push = None
+        push, carried = None, set[Key]()
         async with self._tools.turns.at(sink.spec.repository.url):
+            # a sink that is changed while it waits or works is left as soon as that is known, and drained anew as it is then
+            if self._agenda.round != began:
+                return
             mirror = await self._ready_mirror(sink)
             if self._look_at <= self._tools.clock():
                 await self._look(mirror, sink)
-            while batches := self._batches():
+            while self._agenda.round == began and (batches := self._batches(but=carried)):
                 for batch in batches:
+                    carried |= {item.id for item in batch}
                     push = await self._carrier.carry_out(mirror, sink, batch) or push
             await mirror.tidy()
-        self._rest_until, self._ask_at, self._failures = 0.0, math.inf, 0
-        await report(self._tools.cluster, body, failure=self._missing or self._refused(), push=push, now=self._tools.clock())
+        self._rest_until, self._failures = 0.0, 0
+        refused = self._refused()
+        self._plan_to_ask(if_so=refused is not None)
+        await report(self._tools.cluster, body, failure=self._missing or refused, push=push, now=self._tools.clock())
 
     async def _look(self, mirror: Mirror, sink: GitSink) -> None:
         """Say at once, and not after the first failed release, when a sink cannot work; and have the mirror ready by then."""
@@ -130,9 +137,10 @@ class Worker:
                 return failure
         return None
 
-    def _batches(self) -> list[list[Item]]:
-        """The next writes that are due, by kind: records, then reverts."""
-        due = sorted(self._due_items(), key=lambda item: item.kind)  # stable: the order of the queue holds within a kind
+    def _batches(self, *, but: Collection[Key]) -> list[list[Item]]:
+        """The next writes that are due, by kind: records, then reverts. Nothing is carried twice in one drain."""
+        due = [item for item in self._due_items() if item.id not in but]
+        due.sort(key=lambda item: item.kind)  # stable: the order of the queue holds within a kind
         return [list(items)[:BATCH] for _, items in groupby(due, key=lambda item: item.kind)]
 
     async def _orphaned(self) -> None:
@@ -153,11 +161,11 @@ class Worker:
         """Trouble with all of the sink: nothing more for a while. The first write that waits says why, and so does the sink."""
         self._failures += 1
         blocked = failure.reaction is Reaction.BLOCKED
-        longest = min(LONGEST, SHORTEST * 2.0**self._failures)
+        longest = min(LONGEST, SHORTEST * 2 ** min(self._failures, 20))
         wait = HOURLY if blocked else random.uniform(SHORTEST, longest)
         if self._agenda.round == in_round:
             self._rest_until = self._tools.clock() + wait
-            self._ask_at = self._tools.clock() + MINUTE if blocked and self.secret[0] else math.inf
+            self._plan_to_ask(if_so=blocked)
         if failure.reason in {"Local", "Unknown", "Stale"} and self._mirror:
             await self._mirror.drop()
         log.warning("git: %s", failure.text, extra={"fields": {"sink": "/".join(self.key), "reason": failure.reason}})
@@ -170,14 +178,19 @@ class Worker:
         if body is not None:
             await report(self._tools.cluster, body, failure=failure, push=None, now=self._tools.clock())
 
+    def _plan_to_ask(self, *, if_so: bool) -> None:
+        """Ask for the Secret in a minute, if it is the reason why the sink was refused, or may be."""
+        self._ask_at = self._tools.clock() + MINUTE if if_so and self.secret[0] else math.inf
+
     async def _ask_for_the_secret(self) -> None:
-        """While the sink rests: has somebody changed the Secret that it was refused with?"""
-        self._ask_at = self._tools.clock() + MINUTE
+        """Has somebody changed the Secret that this sink was refused with?"""
+        self._plan_to_ask(if_so=True)
         try:
             version = (await self._tools.cluster.read(SECRETS, self.key[0], self.secret[0]))["metadata"]["resourceVersion"]
         except NotFound:
             version = ""
-        except CanaryError:
+        except CanaryError as error:
+            log.info("git: sink %s/%s: %s", *self.key, error)
             return
         if version != self.secret[1]:
             self.mended()

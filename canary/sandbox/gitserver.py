@@ -12,6 +12,7 @@ import http.server
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,9 +45,8 @@ class GitServer:
     def start(self) -> None:
         """Listen (again, on the same port as before)."""
         self.root.mkdir(parents=True, exist_ok=True)
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
-        server.daemon_threads = True
-        server.git = self  # type: ignore[attr-defined]
+        server = _Server(("127.0.0.1", self._port), Handler)
+        server.git = self
         self._server, self._port = server, server.server_address[1]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="git server").start()
 
@@ -107,6 +107,16 @@ class GitServer:
         return run.stdout.decode(errors="replace")
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    git: GitServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; anything else is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Passes a request to `git http-backend` as CGI."""
 
@@ -115,8 +125,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     @property
     def git(self) -> GitServer:
         """The server that this request came to."""
-        owner: GitServer = self.server.git  # type: ignore[attr-defined]
-        return owner
+        assert isinstance(self.server, _Server)
+        return self.server.git
 
     def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         """Send a whole response."""

@@ -33,6 +33,8 @@ _given: set[int] = set()
 class Ended(Retryable):
     """A program of the stage died, or did not start; `detail` is the end of what it said."""
 
+    reason = "Ended"
+
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.detail = detail

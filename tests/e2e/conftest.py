@@ -5,7 +5,7 @@ an application of its own, with the first of their module; each then waits for i
 all of them at once, as in life. A test takes nothing but `stage` (and parameters), because fixtures belong to pytest's thread. Rejected:
 pytest-xdist, which would start a cluster per worker.
 
-A module may set OPERATOR_FLAGS (list) for its operator.
+A module may set OPERATOR_FLAGS (list) for its operator; None means that its tests start their own.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ def mesh(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def crds(cluster: Cluster) -> None:
     """The CRDs of this checkout."""
     cluster.crds(*sorted(CRDS.glob("*.yaml")))
@@ -44,9 +45,8 @@ def crds(cluster: Cluster) -> None:
 class House:
     """The module's operator and load tester, and the tests that run on them."""
 
-    def __init__(self, parts: Parts, names: Names) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.names = names
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stage")
         self._outcomes: dict[str, Future[None]] = {}
 
@@ -71,7 +71,7 @@ class House:
             try:
                 item.obj(stage, **parameters)
             except Exception as error:
-                error.add_note(f"--- operator on {namespace}\n{self.parts.operator.log(namespace)}")
+                error.add_note(f"--- operator on {namespace}\n" + _quietly(lambda: stage.operator.log(namespace)))
                 error.add_note("--- events\n" + _quietly(lambda: "\n".join(stage.messages())))
                 raise
             finally:
@@ -86,19 +86,23 @@ def _quietly(text: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def house(cluster: Cluster, mesh: Mesh, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[House]:
+def house(
+    cluster: Cluster, mesh: Mesh, crds: None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[House]:
     """An operator for Contour (canaries may name other providers) and a load tester, whose commands know the names of Services."""
     folder = tmp_path_factory.mktemp("house")
     flags = getattr(request.module, "OPERATOR_FLAGS", [])
-    with Names() as names, operator(cluster, folder, *flags) as running:
-        load_tester = LoadTester(folder, http_proxy=names.url)
-        load_tester.wait_ready()
-        house = House(Parts(cluster, mesh, running, load_tester), names)
-        try:
-            yield house
-        finally:
-            house.close()
-            load_tester.stop()
+    with ExitStack() as parts:
+        running = load_tester = None
+        if flags is not None:
+            names = parts.enter_context(Names())
+            running = parts.enter_context(operator(cluster, folder, *flags))
+            load_tester = LoadTester(folder, http_proxy=names.url)
+            parts.callback(load_tester.stop)
+            load_tester.wait_ready()
+        house = House(Parts(cluster, mesh, running, load_tester, folder))
+        parts.callback(house.close)
+        yield house
 
 
 @pytest.fixture

@@ -101,8 +101,7 @@ class Operator:
 
 @contextmanager
 def operator(cluster: Cluster, folder: Path, *flags: str, **more: Any) -> Iterator[Operator]:
-    """A ready operator with its CRDs, for the length of a block."""
-    cluster.crds(*sorted(CRDS.glob("*.yaml")))
+    """A ready operator for the length of a block. Its CRDs are there (fixture `crds`)."""
     it = Operator(cluster, folder, *flags, **more)
     it.start()
     try:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.e2e import objects
@@ -24,12 +25,13 @@ SETTLE = 1.0
 
 @dataclass(frozen=True)
 class Parts:
-    """What several stages share."""
+    """What several stages share. `operator` and `load_tester` are None where a test brings its own; `folder` is for its files."""
 
     cluster: Cluster
     mesh: Mesh
-    operator: Operator
-    load_tester: LoadTester
+    operator: Any
+    load_tester: Any
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Stage:
     """The application `app` in one namespace. Everything that is waited for fails early when a program of the test bed dies."""
 
     def __init__(self, parts: Parts, namespace: str, name: str = "app", *, apex: str = "") -> None:
-        self.cluster, self.mesh, self.operator, self.load_tester = parts.cluster, parts.mesh, parts.operator, parts.load_tester
+        self.cluster, self.mesh = parts.cluster, parts.mesh
+        self.operator: Operator = parts.operator
+        self.load_tester: LoadTester = parts.load_tester
         self._parts = parts
         self._others: list[Stage] = []
         self.namespace = namespace
@@ -54,7 +58,7 @@ class Stage:
         self.host = f"{name}.{namespace}.test"
         self._watches: dict[tuple[str, str], Watch] = {}
         self._run_before = ""
-        self._mark = 0.0
+        self.mark = 0.0
         for plural, watched in (("canaries", self.name), ("httpproxies", self.apex), ("httproutes", self.apex)):
             self.watch(plural, watched)
 
@@ -63,6 +67,13 @@ class Stage:
         other = Stage(self._parts, self.namespace, name, apex=apex)
         self._others.append(other)
         return other
+
+    @property
+    def folder(self) -> Path:
+        """An empty directory for this namespace's files, made on demand."""
+        folder = self._parts.folder / self.namespace
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def close(self) -> None:
         """End all watches."""
@@ -102,7 +113,7 @@ class Stage:
     def change(self, *items: Item) -> None:
         """Apply something that is to start a run; `wait_end` then waits for the end of that run."""
         self._run_before = (self.status.get("run") or {}).get("id", "")
-        self._mark = time.monotonic()
+        self.mark = time.monotonic()
         self.apply(*items)
 
     def bootstrap(self, analysis: Item, *, image: str = "app:1", service: Item | None = None, **spec: Any) -> None:
@@ -211,22 +222,22 @@ class Stage:
 
     def phases(self) -> list[str]:
         """The phases since the last `deploy` or `change`."""
-        return [phase for _, phase in self.canary.history(_phase, since=self._mark) if phase]
+        return [phase for _, phase in self.canary.history(_phase, since=self.mark) if phase]
 
     def moment(self, phase: str) -> float:
         """When the canary came into a phase, since the last `deploy` or `change`; `time.monotonic()`."""
-        found: float = next(at for at, one in self.canary.history(_phase, since=self._mark) if one == phase)
+        found: float = next(at for at, one in self.canary.history(_phase, since=self.mark) if one == phase)
         return found
 
     def moves(self, plural: str = "httpproxies") -> list[tuple[float, int]]:
         """When the routes gave the canary which weight, since the last `deploy` or `change`."""
-        return self.routes(plural).history(lambda item: weight_of(item, f"{self.apex}-canary"), since=self._mark)
+        return self.routes(plural).history(lambda item: weight_of(item, f"{self.apex}-canary"), since=self.mark)
 
     def spans(self, plural: str = "httpproxies") -> list[Span]:
         """The weights of the canary that the routes had while it was analysed, since the last `deploy` or `change`."""
         moves = self.moves(plural)
         ends = [
-            at for at, phase in self.canary.history(_phase, since=self._mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}
+            at for at, phase in self.canary.history(_phase, since=self.mark) if phase in {"Promoting", "Finalising", "Succeeded", "Failed"}
         ]
         end = min(ends, default=time.monotonic())
         times = [*(at for at, _ in moves[1:]), end][: len(moves)]

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.e2e.objects import SUCCESS, canary, service_at
+from tests.e2e.objects import SUCCESS, canary
 from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import assert_split
 from tests.testbed.workload import deployment
@@ -138,29 +138,6 @@ def test_fields_that_others_set_on_generated_objects_stay(stage: Stage):
     assert service["spec"]["sessionAffinity"] == "ClientIP"
 
 
-def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(stage: Stage):
-    """With a Service of the user's own: what the Canary owns goes with it, and users would be left without a Service."""
-    stage.deploy("app:1")
-    stage.apply(_users_service(), service_at(stage.host, namespace=stage.namespace, service="app"))
-    stage.mesh.wait_host(stage.host, timeout=30)
-    with stage.traffic(rate=60) as traffic:
-        analysis = {"interval": "2s", "iterations": 2}
-        stage.apply(canary("app", stage.namespace, analysis, provider="kubernetes", revertOnDeletion=True))
-        stage.wait_phase("Initialized")
-        assert stage.get("canaries", "app")["metadata"]["finalizers"] == ["finalizer.flagger.app"]
-        assert stage.replicas("app") == 0
-        stage.delete("canaries", "app")
-        stage.wait("the canary to be gone", lambda: stage.canary.latest is None, 30)
-        assert stage.get("services", "app")["spec"]["selector"] == {"app": "app"}
-        assert stage.replicas("app") == 1
-        stage.wait("the primary to be collected", lambda: not stage.exists("deployments", "app-primary"), 30)
-        time.sleep(2 * SETTLE)
-        assert not [pod for pod in traffic.collect(60).pods if pod.startswith("app-primary")]
-        assert traffic.stop().failures == {}
-    assert stage.exists("services", "app")
-    assert not stage.exists("services", "app-primary")
-
-
 def test_a_promotion_that_gets_stuck_keeps_the_traffic_on_the_healthy_target(stage: Stage):
     """A quota without room for the primary's new pod: its rollout exceeds the progress deadline."""
     stage.bootstrap(STEPS | {"interval": "2s"})
@@ -201,8 +178,3 @@ def _configured(stage: Stage) -> dict:
     body = deployment("app", namespace=stage.namespace)
     body["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "app-settings"}}]
     return body
-
-
-def _users_service() -> dict:
-    spec = {"selector": {"app": "app"}, "ports": [{"name": "http", "port": 80, "targetPort": 9898}]}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"}, "spec": spec}

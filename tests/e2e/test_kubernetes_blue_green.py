@@ -1,9 +1,11 @@
-"""E01, E02: blue/green without a mesh. A Service of the user's is adopted while it serves; real gates, smoke test and load."""
+"""E01, E02, E24: blue/green without a mesh. A Service of the user's is adopted while it serves, and given back; real gates and load."""
+
+import time
 
 import pytest
 
 from tests.e2e.objects import canary, hook, service_at
-from tests.e2e.stage import Span, Stage
+from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import Traffic, assert_split
 from tests.testbed.workload import deployment
 
@@ -15,7 +17,7 @@ PART_OF = {"app.kubernetes.io/part-of": "shop"}
 
 def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: Stage):
     stage = stage.called("podinfo", apex="podinfo-svc")
-    stage.apply(_secret(), _application(stage, "podinfo:1"), _users_service())
+    stage.apply(_secret(), _application(stage, "podinfo:1"), _users_service("podinfo-svc", "podinfo"))
     stage.apply(service_at(stage.host, namespace=stage.namespace, service="podinfo-svc"))
     stage.name_services("podinfo-svc-canary")
     stage.mesh.wait_host(stage.host, timeout=30)
@@ -39,6 +41,31 @@ def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: 
     [(_, reached)] = stage.mesh.query(query)
     assert reached > 50, "the load test did not reach the canary"
     assert {check["verdict"] for check in stage.status["checks"]} == {"Pass"}
+
+
+def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(stage: Stage):
+    """With a Service of the user's own: what the Canary owns goes with it, and users would be left without a Service."""
+    stage.deploy("app:1")
+    stage.apply(_users_service("app", "app"), service_at(stage.host, namespace=stage.namespace, service="app"))
+    stage.mesh.wait_host(stage.host, timeout=30)
+    with stage.traffic(rate=60) as traffic:
+        analysis = {"interval": "2s", "iterations": 2}
+        stage.apply(canary("app", stage.namespace, analysis, provider="kubernetes", revertOnDeletion=True))
+        stage.wait_phase("Initialized")
+        assert stage.get("canaries", "app")["metadata"]["finalizers"] == ["finalizer.flagger.app"]
+        assert stage.replicas("app") == 0
+        stage.delete("canaries", "app")
+        stage.wait("the canary to be gone", lambda: stage.canary.latest is None, 30)
+        assert stage.get("services", "app")["spec"]["selector"] == {"app": "app"}
+        assert stage.replicas("app") == 1
+        stage.wait(
+            "the primary to be collected", lambda: not stage.exists("deployments", "app-primary"), 90
+        )  # the collector looks for new kinds every 30 s
+        time.sleep(2 * SETTLE)
+        assert not [pod for pod in traffic.collect(60).pods if pod.startswith("app-primary")]
+        assert traffic.stop().failures == {}
+    assert stage.exists("services", "app")
+    assert not stage.exists("services", "app-primary")
 
 
 def _assert_adopted(stage: Stage) -> None:
@@ -111,8 +138,7 @@ def _secret() -> dict:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "podinfo-secret"}, "stringData": {"data": "test"}}
 
 
-def _users_service() -> dict:
-    ports = [{"name": "http", "port": 80, "targetPort": 9898}]
-    spec = {"selector": {"app": "podinfo"}, "ports": ports}
-    meta = {"name": "podinfo-svc", "annotations": {"team": "shop"}}
+def _users_service(name: str, app: str) -> dict:
+    spec = {"selector": {"app": app}, "ports": [{"name": "http", "port": 80, "targetPort": 9898}]}
+    meta = {"name": name, "annotations": {"team": "shop"}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}

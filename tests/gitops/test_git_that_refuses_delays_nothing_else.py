@@ -145,6 +145,7 @@ async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
         assert tried <= 2  # one attempt; curl may ask once without and once with the header
         api.add(CANARY_RUNS, run("r6", minute=6))
         api.change(SECRETS, NAMESPACE, "git", {"metadata": {}})  # no change
+        api.add(SECRETS, secret("another", username="bot", password="right-password"))
         await asyncio.sleep(0.5)
         assert len(server.requests) == tried
         assert condition(api, "Stalled") == ("True", "Auth")
@@ -156,6 +157,25 @@ async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
     )
     for text in ("wrong-password", "right-password", "Ym90O", secret(password="right-password")["data"]["password"]):
         assert text not in seen
+
+
+async def test_a_secret_that_is_mended_while_the_old_one_is_refused_is_tried_at_once(
+    server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("canary.gitops.worker.MINUTE", 60)
+    await api.watch(SECRETS)
+    server.user = ("bot", "right")
+    release = threading.Event()
+    server.fault = lambda _: not release.wait(60)
+    api.add(SECRETS, secret(username="bot", password="wrong"))
+    api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
+    api.add(CANARY_RUNS, run("r1"))
+    async with running(api):
+        await until(lambda: server.requests)
+        api.change(SECRETS, NAMESPACE, "git", secret(password="right"))
+        await asyncio.sleep(0.05)
+        release.set()
+        await until(lambda: settled(api))
 
 
 async def test_a_new_process_tries_blocked_credentials_once(server: GitServer, fleet: str, api: Api) -> None:
@@ -261,6 +281,28 @@ async def test_a_protected_branch_blocks_reverts_and_not_records(server: GitServ
         await until(lambda: condition(api) == ("True", "Reachable"))
     assert len(warned) == 1
     assert GOOD in show(server, PATH)
+
+
+async def test_an_account_that_may_push_is_noticed_with_its_secret(server: GitServer, fleet: str, api: Api) -> None:
+    script = '[ "$REMOTE_USER" = admin ] && exit 0; ' + PROTECT
+    server.hook("fleet", "pre-receive", script)
+    api.add(SECRETS, secret(username="bot", password="pw"))
+    api.add(GIT_SINKS, sink(fleet, repository={"secretRef": {"name": "git"}}))
+    api.add(CANARY_RUNS, run("r1"))
+    server.user = ("bot", "pw")
+    async with running(api):
+        await until(lambda: state(api, "revert/fleet") == ("Blocked", "Protected"))
+        tried = len(server.requests)
+        await asyncio.sleep(0.8)  # it asks for the Secret meanwhile, and not for Git
+        assert len(server.requests) == tried
+        pushed = pushes(server)
+        api.change(SECRETS, NAMESPACE, "git", {"metadata": {"labels": {"a": "b"}}})  # another version, and no better
+        await until(lambda: pushes(server) > pushed)
+        await asyncio.sleep(0.8)
+        assert pushes(server) == pushed + 1
+        server.user = ("admin", "pw")
+        api.change(SECRETS, NAMESPACE, "git", secret(username="admin", password="pw"))
+        await until(lambda: settled(api))
 
 
 async def test_what_is_blocked_is_tried_again_every_hour(server: GitServer, fleet: str, api: Api) -> None:
@@ -476,6 +518,50 @@ async def test_a_sink_that_cannot_be_read_says_so_and_works_when_mended(server: 
         assert "spec.repository.url" in effects(api, "r1")["record/fleet"]["error"]
         api.change(GIT_SINKS, NAMESPACE, "fleet", {"spec": {"repository": {"url": fleet}}})
         await until(lambda: settled(api))
+
+
+async def test_a_sink_that_is_mended_while_it_is_drained_is_drained_anew(server: GitServer, fleet: str, api: Api) -> None:
+    api.add(GIT_SINKS, sink(fleet, limits={"allowedPaths": ["infra/**"]}))
+    api.add(CANARY_RUNS, run("r1"))
+
+    async def mend(what: str) -> None:
+        if what == "merge canaryruns" and condition(api) is None:
+            api.change(GIT_SINKS, NAMESPACE, "fleet", {"spec": {"limits": {"allowedPaths": ["apps/**"]}}})
+
+    api.step = mend
+    async with running(api):
+        await until(lambda: settled(api))
+    assert GOOD in show(server, PATH)
+
+
+async def test_a_sink_that_is_suspended_while_it_waits_for_its_turn_writes_nothing(server: GitServer, fleet: str, api: Api) -> None:
+    release = threading.Event()
+    server.fault = lambda _: not release.wait(60)
+    api.add(GIT_SINKS, sink(fleet, name="first"))
+    async with running(api):
+        await until(lambda: server.requests)
+        api.add(GIT_SINKS, sink(fleet))
+        api.add(CANARY_RUNS, run("r1"))
+        await asyncio.sleep(0.1)
+        api.change(GIT_SINKS, NAMESPACE, "fleet", {"spec": {"suspend": True}})
+        await asyncio.sleep(0.1)
+        server.fault = None
+        release.set()
+        await until(lambda: condition(api, name="first") is not None)
+        await asyncio.sleep(0.3)
+        assert subjects(server) == ["initial"]
+        assert records(server) == []
+
+
+async def test_a_week_of_failures_is_only_a_long_wait(server: GitServer, fleet: str, api: Api) -> None:
+    server.stop()
+    api.add(GIT_SINKS, sink(fleet))
+    api.add(CANARY_RUNS, run("r1"))
+    async with running(api) as outbox:
+        await until(lambda: state(api)[0] == "Retrying")
+        outbox._workers[NAMESPACE, "fleet"]._failures = 5000
+        tried = effects(api, "r1")["record/fleet"]["attempts"]
+        await until(lambda: effects(api, "r1")["record/fleet"]["attempts"] > tried + 1)
 
 
 async def test_the_outbox_only_gets_secrets_and_only_its_own(server: GitServer, fleet: str, api: Api) -> None:

@@ -258,32 +258,52 @@ def hung(server: GitServer) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hung")
-async def test_a_server_that_never_answers_is_given_up_with_all_its_processes(make: Callable[..., Mirror]) -> None:
+async def test_a_server_that_never_answers_is_given_up_with_all_its_processes(fleet: str, make: Callable[..., Mirror]) -> None:
     assert await reason(make(patience=Patience(local=20, network=0.4)).fetch("main")) == "Unreachable"
-    assert _children() == set()
+    await until(lambda: not _processes(fleet), seconds=2)
 
 
 @pytest.mark.usefixtures("hung")
-async def test_a_cancelled_command_leaves_no_process(make: Callable[..., Mirror]) -> None:
+async def test_a_cancelled_command_leaves_no_process(fleet: str, make: Callable[..., Mirror]) -> None:
     task = asyncio.create_task(make().fetch("main"))
-    await until(lambda: any("fetch" in line for line in _children()))
+    await until(lambda: any("git-remote-http" in line for line in _processes(fleet)))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert _children() == set()
+    await until(lambda: not _processes(fleet), seconds=2)
 
 
-def _children() -> set[str]:
-    """Command lines of git processes that this process started, zombies included."""
+def _processes(url: str) -> set[str]:
+    """Command lines of git that talk to this server, and git processes of ours that nobody has waited for."""
     found = set()
     for folder in Path("/proc").iterdir():
         try:
-            stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            if folder.name.isdigit() and int(stat[1]) == os.getpid() and "git" in (folder / "stat").read_text():
-                found.add((folder / "cmdline").read_text().replace("\0", " "))
-        except (OSError, IndexError):
+            line = (folder / "cmdline").read_text().replace("\0", " ")
+            name, rest = (folder / "stat").read_text().rpartition(")")[::2]
+        except (OSError, NotADirectoryError):
             continue
-    return {line for line in found if "http-backend" not in line}
+        state, parent = rest.split()[:2]
+        if "git" in name and (url in line or (state == "Z" and int(parent) == os.getpid())):
+            found.add(line or f"zombie {name}")
+    return found
+
+
+async def test_a_server_that_talks_without_end_is_understood_and_cut_short(server: GitServer, make: Callable[..., Mirror]) -> None:
+    server.hook("fleet", "pre-receive", "yes 'repository object file pack' | head -c 2000000 >&2; echo; echo 'GH006: no' >&2; exit 1")
+    mirror = make()
+    commit = await tip(mirror)
+    [new] = await mirror.commit(commit, [draft("a", "1")], ME)
+    with pytest.raises(GitFailed) as caught:
+        await mirror.push("main", new, expected=commit)
+    assert caught.value.failure.reason == "Protected"
+    assert len(caught.value.failure.text) < 600
+
+
+async def test_output_without_end_is_given_up(make: Callable[..., Mirror], monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = make()
+    commit = await tip(mirror)
+    monkeypatch.setattr("canary.gitops.command.MAX_OUTPUT", 10)
+    assert await reason(mirror.files(commit)) == "TooLarge"
 
 
 async def test_a_redirect_is_not_followed_with_credentials(server: GitServer, make: Callable[..., Mirror], tmp_path: Path) -> None:

@@ -340,6 +340,20 @@ async def test_paths_and_sizes_outside_the_limits_are_not_edited_and_the_reason_
     assert GOOD in show(server, PATH)
 
 
+async def test_a_sink_that_does_as_before_is_not_written_to(server: GitServer, fleet: str, api: Api) -> None:
+    clock = Clock()
+    api.add(GIT_SINKS, sink(fleet, limits={"allowedPaths": ["infra/**"]}))
+    api.add(CANARY_RUNS, run("r1", effects=("revert/fleet",)))
+    async with running(api, clock=clock) as outbox:
+        await ready(api)
+        for attempt in (2, 3):
+            clock.ahead += 3700
+            outbox._wake.set()
+            await until(lambda: effects(api, "r1")["revert/fleet"]["attempts"] == attempt)
+        await asyncio.sleep(0.1)
+    assert [request for request in api.writes if request[1] == "gitsinks"] == [("merge", "gitsinks", "fleet")]
+
+
 async def test_a_new_sink_is_looked_at_before_it_is_needed(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet))
     api.add(GIT_SINKS, sink(fleet, name="lost", repository={"branch": "production"}))
