@@ -46,6 +46,7 @@ check: setup ## lint, format, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m canary.api.crd --check crds charts/canary/files/crds
 	$(BIN)/python dashboards/generate.py --check
+	$(BIN)/python -m canary.cli.reference --check
 
 format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -54,6 +55,7 @@ format: setup ## mend what ruff can mend
 crds: setup ## write crds/, the dashboard and the chart's copies of them
 	$(BIN)/python -m canary.api.crd crds charts/canary/files/crds
 	$(BIN)/python dashboards/generate.py
+	$(BIN)/python -m canary.cli.reference
 
 lock: setup ## write requirements.lock anew
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

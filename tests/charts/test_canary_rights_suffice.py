@@ -196,8 +196,9 @@ def live(world: World) -> None:
         world.canary(
             name, provider=provider, service={"port": 80, "targetPort": 9898, "hosts": ["a.test"], "gatewayRefs": [{"name": "gateway"}]}
         )
-    world.canary("refused", provider="nginx")  # said again at every look
-    for name in ("plain", "queue", "contour", "istio"):
+    world.workload("failing", "app:1")
+    world.canary("failing", analysis={"iterations": 9, "threshold": 3, "metrics": [template | {"dryRun": False}]})
+    for name in ("plain", "queue", "failing", "contour", "istio"):
         world.wait_phase(name, "Initialized")
     world.old_runs("plain", 11)
     world.configs("two")
@@ -207,7 +208,9 @@ def live(world: World) -> None:
         world.wait_phase(name, "Succeeded", image="app:2")
     world.wait("the HTTPRoute", lambda: world.get(HTTP_ROUTES, "gateway"))
     world.wait("the oldest run to be pruned", lambda: not world.get(CANARY_RUNS, "old-0"))
-    world.wait("an event to be repeated", world.repeated)
+    world.workload("failing", "app:2")
+    world.wait_phase("failing", "Failed")
+    world.wait("an event to be repeated", world.repeated)  # each failed check says the same
     world.wait("word of the sink", lambda: world.get(GIT_SINKS, "sink")["status"]["conditions"])
     world.delete(CANARIES, "plain")
     world.wait("the canary to be gone", lambda: not world.get(CANARIES, "plain"))

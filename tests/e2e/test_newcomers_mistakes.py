@@ -12,13 +12,29 @@ import pytest
 from tests.e2e.objects import SUCCESS, Item, canary
 from tests.e2e.operators import CRDS, Operator, free_port
 from tests.e2e.stage import Stage
-from tests.testbed.cluster import KubectlError
+from tests.testbed.cluster import Cluster, KubectlError
 from tests.testbed.waiting import until
 from tests.testbed.workload import deployment
 
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
 OPERATOR_FLAGS = ["--ingress-class=contour"]
 STEPS = {"interval": "1s", "stepWeight": 50, "maxWeight": 50}
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_istio(cluster):
+    """Another module may have installed it on this cluster."""
+    _uninstall(cluster, {"networking.istio.io"})
+
+
+def _uninstall(cluster: Cluster, groups: set[str]) -> None:
+    def names() -> list[str]:
+        return [item["metadata"]["name"] for item in cluster.api.get(DEFINITIONS)["items"] if item["spec"]["group"] in groups]
+
+    for name in names():
+        cluster.api.call("DELETE", f"{DEFINITIONS}/{name}")
+    until(f"the CRDs of {groups} to be gone", lambda: not names(), 60)
 
 
 # ------------------------------------------------------------------------------------------------ refused when applied
@@ -233,11 +249,7 @@ def test_a_port_that_is_taken(cluster, crds):
 
 def test_crds_that_are_not_installed(cluster, tmp_path):
     """Last of the module, for it takes every Canary of the cluster away."""
-    base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    names = [item["metadata"]["name"] for item in cluster.api.get(base)["items"] if item["spec"]["group"] in {"flagger.app", "canary.dev"}]
-    for name in names:
-        cluster.api.call("DELETE", f"{base}/{name}")
-    until("the CRDs to be gone", lambda: not set(names) & {item["metadata"]["name"] for item in cluster.api.get(base)["items"]}, 60)
+    _uninstall(cluster, {"flagger.app", "canary.dev"})
     try:
         _assert_says(
             _run(f"--kubeconfig={cluster.kubeconfig}"),

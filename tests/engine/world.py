@@ -258,7 +258,7 @@ class Stage:
         rules = self.view.get(HTTP_ROUTES, NS, name)["spec"]["rules"]
         return {ref["name"]: ref["weight"] for ref in rules[0]["backendRefs"]}
 
-    async def until(self, predicate, seconds=10.0, what=""):
+    async def until(self, predicate, seconds=60.0, what=""):
         try:
             async with asyncio.timeout(seconds):
                 while not predicate():
@@ -266,5 +266,5 @@ class Stage:
         except TimeoutError:
             raise AssertionError(f"{what or 'never came true'}; status {json.dumps(self.status())}; history {self.history}") from None
 
-    async def phase(self, *phases, name="app", seconds=15.0):
+    async def phase(self, *phases, name="app", seconds=60.0):
         await self.until(lambda: self.status(name).get("phase") in phases, seconds, f"phase {phases}")
