@@ -215,6 +215,7 @@ def installed(wheel: Path, folder: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_runs_unprivileged_where_nothing_can_be_written(wheel: Path, elsewhere: Path) -> None:
     home = installed(wheel, elsewhere)
 

@@ -65,6 +65,7 @@ async def everywhere(one, writes):
     assert not failed, "\n".join(f"{'after' if after else 'before'} write {number}: {error!r}" for (number, after), error in failed.items())
 
 
+@pytest.mark.slow
 async def test_a_good_release_is_promoted_whatever_write_the_operator_dies_at():
     async def one(crash_at, after):
         async with Stage() as stage:
@@ -73,6 +74,7 @@ async def test_a_good_release_is_promoted_whatever_write_the_operator_dies_at():
     await everywhere(one, 14)
 
 
+@pytest.mark.slow
 async def test_a_bad_release_is_rolled_back_whatever_write_the_operator_dies_at():
     async def one(crash_at, after):
         async with Stage() as stage:

@@ -100,6 +100,7 @@ async def _free(_: str) -> None:
     return None
 
 
+@pytest.mark.slow
 async def test_a_crash_at_any_step_leaves_one_record_and_one_revert(server: GitServer) -> None:
     async with scenario(server, "whole") as (api, url):
         fuse = _FUSES[url] = Fuse(10_000)

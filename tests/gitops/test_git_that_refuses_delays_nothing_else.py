@@ -337,6 +337,7 @@ async def test_one_refused_file_does_not_hold_up_the_others(server: GitServer, a
     assert len(subjects(server, "many")) == 4
 
 
+@pytest.mark.slow
 async def test_a_closed_branch_is_not_knocked_at_once_for_each_run(server: GitServer, api: Api) -> None:
     names = [f"a{number}" for number in range(10)]
     url = server.create("many", {f"apps/{name}.yaml": MANIFEST.replace("podinfo", name) for name in names})

@@ -133,6 +133,7 @@ async def test_an_outcome_that_comes_while_the_outbox_runs_is_written_at_once(se
         await until(lambda: effects(api, "r1").get("revert/fleet", {}).get("state") == "Done")
 
 
+@pytest.mark.slow
 async def test_only_the_newest_records_are_kept_and_other_peoples_files_are_not_touched(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet, records={"keep": 3}))
     foreign = {
@@ -185,6 +186,7 @@ async def test_two_sinks_to_one_repository_do_the_work_once(server: GitServer, f
     assert refs["revert/fleet"] == refs["revert/again"]
 
 
+@pytest.mark.slow
 async def test_sinks_of_many_namespaces_share_one_outcomes_branch(server: GitServer, fleet: str, api: Api) -> None:
     for number in range(6):
         namespace = f"team-{number}"
