@@ -32,7 +32,7 @@ _BROKEN_PIPE = 141
 def invoke(command: click.Command, arguments: Sequence[str], *, prog: str) -> int:
     """Run a command line; the exit code. Bugs pass through as exceptions: their traceback is what a report needs."""
     try:
-        code = command.main(list(arguments), prog_name=prog, standalone_mode=False)
+        code = _run(command, arguments, prog)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -47,13 +47,31 @@ def invoke(command: click.Command, arguments: Sequence[str], *, prog: str) -> in
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough; without this, closing stdout at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return _unheard()
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _tell(f"{place}{error.strerror or error}", code=NO)
     return code if isinstance(code, int) else OK
+
+
+def _run(command: click.Command, arguments: Sequence[str], prog: str) -> object:
+    """What `Command.main` does, but for its ends: it calls a broken pipe 1, and takes stdout away."""
+    variable = f"_{prog.replace('-', '_').replace('.', '_').upper()}_COMPLETE"
+    if instruction := os.environ.get(variable):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(command, {}, prog, variable, instruction)
+    try:
+        with command.make_context(prog, list(arguments)) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+
+
+def _unheard() -> int:
+    """Whoever read our output has had enough; without this, closing stdout at exit would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return _BROKEN_PIPE
 
 
 def _tell(message: str, *, code: int, hint: str = "", detail: str = "") -> int:

@@ -85,8 +85,8 @@ def pid_of(it, needle):
 
 @pytest.mark.slow
 def test_a_story_that_takes_too_long(demo):
-    err = failed(demo("--json", "--deadline=8"), 3)
-    assert "did not end after 8 s; phase Progressing" in err
+    err = failed(demo("--json", "--deadline=20"), 3)
+    assert "did not end after 20 s; phase Progressing" in err
     assert "hint: give it longer with --deadline" in err
 
 

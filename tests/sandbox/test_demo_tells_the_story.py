@@ -99,7 +99,7 @@ def test_another_manifest_and_lines_of_text(tmp_path):
     lines = out.splitlines()
     assert any(line.endswith("canary    Progressing, weight 50 %") for line in lines)
     assert not any("weight 60 %" in line for line in lines)
-    assert lines[-1].split("  ")[-1] == "good: Succeeded; bad: Failed"
+    assert lines[-1].endswith(" good: Succeeded; bad: Failed")
 
 
 def test_a_canary_that_never_fails_a_check_ends_the_story_badly(tmp_path):
