@@ -221,16 +221,16 @@ def checks() -> Iterable[Panel]:
 
 def table() -> Panel:
     """The last verdict of each check, with value and bounds."""
-    duration = 'metric="request-duration"'
-    values = f"max by (metric) (flagger_canary_metric_analysis{{{TARGET}, {duration.replace('=', '!=')}}})"
-    seconds = f"1000 * max by (metric) (flagger_canary_metric_analysis{{{TARGET}, {duration}}})"
     queries = [
         target(f"max by (metric, verdict) (canary_check_verdict{{{CANARY}}}) == 1", table=True),
-        target(f"{values} or {seconds}", table=True),
+        target(f"max by (metric) (canary_check_value{{{CANARY}}})", table=True),
         target(f'max by (metric) (canary_check_bound{{{CANARY}, bound="min"}})', table=True),
         target(f'max by (metric) (canary_check_bound{{{CANARY}, bound="max"}})', table=True),
     ]
-    text = "The last verdict of each check, with what was measured and what is accepted (request-duration in milliseconds)."
+    text = (
+        "The last verdict of each check, with what was measured and what is accepted (request-duration in milliseconds); "
+        "during a run and for some minutes after it."
+    )
     one = looks(panel("table", "Last verdicts", text, queries), {"showHeader": True, "cellHeight": "sm"}, unit="none", decimals=2)
     colors = {verdict: {"color": color, "index": number} for number, (verdict, color) in enumerate(VERDICTS.items())}
     coloured = by_name("verdict", custom_cellOptions={"type": "color-text"}, mappings=[{"type": "value", "options": colors}])

@@ -14,14 +14,20 @@ from typing import Protocol
 from canary.alerts.base import Alert, AlertSender, Channel
 from canary.api.alertprovider import parse_alert_provider
 from canary.api.analysis import Alert as AlertRef
+from canary.api.analysis import ThresholdRange
 from canary.api.canary import Canary
+from canary.api.status import CheckStatus, Verdict
 from canary.core.errors import CanaryError, Rejected, Retryable
+from canary.core.evidence import shortened
 from canary.core.model import Severity
 from canary.kube.cluster import Cluster
 from canary.kube.resource import ALERT_PROVIDERS, SECRETS
 
 TIMEOUT = 5.0
 ATTEMPTS = 3
+CHECKS = 3
+"""Checks that one message explains; the rest are on the object."""
+LONGEST_QUERY = 300
 _HEARS = {
     "info": (Severity.INFO, Severity.WARN, Severity.ERROR),
     "warn": (Severity.WARN, Severity.ERROR),
@@ -56,8 +62,8 @@ class Alerter:
         self._pause = pause
         self._senders: dict[str, AlertSender] = {}
 
-    def fields(self, canary: Canary, *, full: bool) -> tuple[tuple[str, str], ...]:
-        """The facts under a message: the cluster always, target, limits and strategy when `full`."""
+    def fields(self, canary: Canary, *, full: bool, checks: bool = False) -> tuple[tuple[str, str], ...]:
+        """The facts under a message: the cluster always; target, limits and strategy when `full`; with `checks` those that did not pass."""
         fields = [("Cluster", self._cluster_name)] if self._cluster_name else []
         if full:
             spec, analysis = canary.spec, canary.spec.analysis
@@ -67,6 +73,9 @@ class Alerter:
                 ("Progress deadline", f"{spec.progress_deadline}s"),
                 ("Traffic routing", _routing(canary)),
             ]
+        if checks:
+            wrong = [check for check in canary.status.checks if check.verdict is not Verdict.PASS and not check.dry_run]
+            fields += [field for check in wrong[:CHECKS] for field in _evidence(check)]
         return tuple(fields)
 
     async def send(self, canary: Canary, alert: Alert) -> None:
@@ -132,6 +141,29 @@ class Alerter:
                 raise Rejected(f"unknown alert provider type {kind!r}", hint=f"supported are: {', '.join(sorted(found))}")
             self._senders[kind] = found[kind].load()()
         return self._senders[kind]
+
+
+def _evidence(check: CheckStatus) -> list[tuple[str, str]]:
+    """Why a check did not pass."""
+    where = "" if check.weight is None else f" at canary weight {check.weight}"
+    value = check.error or ("no data" if check.value is None and check.verdict is Verdict.NO_DATA else _number(check.value))
+    samples = "" if check.samples is None else f" ({check.samples} samples in {check.window})"
+    fields = [("Check", f"{check.name}: {check.verdict}{where}"), ("Value", value + samples)]
+    if check.bound is not None and (bound := _bound(check.bound)):
+        fields.append(("Bound", bound))
+    if check.query:
+        fields.append(("Query", shortened(check.query, LONGEST_QUERY)))
+    return fields
+
+
+def _bound(bound: ThresholdRange) -> str:
+    least, most = bound.min, bound.max
+    return " and ".join([f"at least {_number(least)}"] * (least is not None) + [f"at most {_number(most)}"] * (most is not None))
+
+
+def _number(value: float | None) -> str:
+    """JSON knows no infinity, so a value that is none was infinite."""
+    return "not finite" if value is None else f"{value:.6g}"
 
 
 def _routing(canary: Canary) -> str:

@@ -26,6 +26,7 @@ from canary.api.common import (
     exactly_one,
     seconds_or,
 )
+from canary.api.sequential import JUDGED_TOP_WEIGHT, Judge, Sequential
 
 DEFAULT_INTERVAL_SECONDS: Final = 60.0
 """For an interval that is missing or no duration (upstream)."""
@@ -353,6 +354,10 @@ class Analysis(Model):
     """Keep users on the version that they met first."""
     on_failure: OnFailure = OnFailure.ROLLBACK
     """What a failed analysis does: rollback (the default), or hold the weights and wait for a person."""
+    judge: Judge = Judge.THRESHOLD
+    """Who decides: threshold (the default, counted checks), guarded (these, and evidence may roll back sooner), or sequential (evidence)."""
+    sequential: Sequential = Field(default_factory=Sequential)
+    """How evidence against the primary is weighed, where `judge` is not threshold."""
 
     @property
     def interval_seconds(self) -> float:
@@ -366,10 +371,12 @@ class Analysis(Model):
 
     @property
     def max_weight_effective(self) -> int:
-        """Weight at which promotion starts: the last of `stepWeights` (at most 100), else `maxWeight`, else 100."""
+        """Weight at which promotion starts: the last of `stepWeights` (at most 100), else `maxWeight`, else 100 (50 if evidence decides)."""
         if self.step_weights:
             return min(TOTAL_WEIGHT, self.step_weights[-1])
-        return self.max_weight if self.max_weight > 0 else TOTAL_WEIGHT
+        if self.max_weight > 0:
+            return self.max_weight
+        return JUDGED_TOP_WEIGHT if self.judge is Judge.SEQUENTIAL else TOTAL_WEIGHT
 
     @property
     def primary_ready_percent(self) -> int:

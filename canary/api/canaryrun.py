@@ -29,7 +29,7 @@ from canary.api.common import (
     is_empty,
 )
 from canary.api.parsing import parse_object
-from canary.api.status import VerdictText
+from canary.api.status import RunRow, VerdictText
 
 
 class RunPhase(enum.StrEnum):
@@ -78,6 +78,17 @@ class ReleaseInfo(Model):
     """Hash over the tracked ConfigMaps and Secrets."""
 
 
+class SourceInfo(Model):
+    """The commit that a version was delivered from, as the workload or its deliverer said when the run began."""
+
+    revision: Text
+    """Id of the commit."""
+    repository: Text = ""
+    """URL of its repository, where that is known."""
+    via: Text = ""
+    """Who said so: annotation, Kustomization, HelmRelease or Application."""
+
+
 class CanaryRunSpec(Model):
     """What is tried; fixed when the run starts."""
 
@@ -97,6 +108,8 @@ class CanaryRunSpec(Model):
     """The version that is tried."""
     previous: ReleaseInfo | None = None
     """The version that the primary runs."""
+    source: SourceInfo | None = None
+    """The commit that the version was delivered from, where that is known and somebody wants to know it."""
 
 
 class CheckEvidence(Status):
@@ -110,8 +123,14 @@ class CheckEvidence(Status):
     """How often the check was evaluated with data."""
     worst: Measured = None
     """The value furthest on the wrong side, or closest to it."""
+    min: Measured = None
+    """The smallest value."""
+    max: Measured = None
+    """The largest value."""
     last: Measured = None
-    """The value of the last evaluation."""
+    """The value of the last evaluation that had one."""
+    passed: Integer = 0
+    """How often the check passed."""
     failed: Integer = 0
     """How often the check failed."""
     no_data: Integer = 0
@@ -124,6 +143,10 @@ class CheckEvidence(Status):
     """The query as it was last sent."""
     source: OptionalText = ""
     """Who was asked."""
+    provider: OptionalText = ""
+    """Kind of the source that was asked."""
+    error: OptionalText = ""
+    """What the source, or the way to it, said when it could not be asked the last time."""
 
 
 class EffectStatus(Status):
@@ -160,6 +183,8 @@ class CanaryRunStatus(Status):
     """How many checks failed."""
     checks: Annotated[tuple[CheckEvidence, ...], Field(exclude_if=is_empty)] = ()
     """What each check said over the whole run."""
+    history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()
+    """The run tick by tick; very long runs are thinned, and keep what went wrong and what moved."""
     effects: Annotated[tuple[EffectStatus, ...], Field(exclude_if=is_empty)] = ()
     """What must be written because of the run, and where each stands."""
 

@@ -29,6 +29,7 @@ from canary.api.canaryrun import CanaryRun
 from canary.api.common import EXTENSION_GROUP, EXTENSION_VERSION, FLAGGER_GROUP
 from canary.api.gitsink import GitSink
 from canary.api.metrictemplate import MetricTemplate
+from canary.api.rolloutplan import RolloutPlan
 from canary.api.schema import Schema, field_docs, schema_of
 
 KEEP: Final = {"helm.sh/resource-policy": "keep"}
@@ -147,6 +148,22 @@ KINDS: Final = (
             )
         },
         short_names=("crun",),
+        categories=("delivery",),
+    ),
+    Kind(
+        model=RolloutPlan,
+        group=EXTENSION_GROUP,
+        plural="rolloutplans",
+        columns={
+            EXTENSION_VERSION: (
+                Column("Canary", ".spec.canary.name"),
+                Column("Mode", ".spec.mode"),
+                Column("Suspended", ".spec.suspend", "boolean"),
+                Column("Branch", ".spec.source.branch", wide=True),
+                Column("Age", ".metadata.creationTimestamp", "date"),
+            )
+        },
+        short_names=("rplan",),
         categories=("delivery",),
     ),
 )

@@ -37,6 +37,7 @@ URL_PATTERN: Final = (
     r"|ssh://([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][^@\s/?#]*/[^\s?#]+"
     r"|[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s:-][^\s:]*)$"
 )
+HTTP_PATTERN: Final = r"^https?://[A-Za-z0-9\[][^@\s/?#\x00-\x1f]*([/?#][^\s\x00-\x1f]*)?$"
 BRANCH_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
 LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f<>]+$"
 CLUSTER_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -84,6 +85,11 @@ Branch = Annotated[
     AfterValidator(_branch),
     WithJsonSchema({"type": "string", "maxLength": 244, "pattern": BRANCH_PATTERN, "x-kubernetes-validations": _BRANCH_RULES}),
 ]
+HttpUrl = Annotated[
+    OptionalText,
+    _matching(rf"{HTTP_PATTERN}|^$", "must be an http or https URL, without a password in it"),
+    WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": rf"{HTTP_PATTERN}|^$"}),
+]
 Line = Annotated[
     Text,
     _matching(LINE_PATTERN, "must be one line, without control characters, < and >"),
@@ -118,6 +124,42 @@ class Revert(enum.StrEnum):
     NONE = "none"
 
 
+class Delivery(enum.StrEnum):
+    """How a revert comes to the branch."""
+
+    PUSH = "push"
+    PULL_REQUEST = "pullRequest"
+    AUTO = "auto"
+
+
+class ForgeType(enum.StrEnum):
+    """Whose API the forge speaks."""
+
+    AUTO = "auto"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    BITBUCKET = "bitbucket"
+    BITBUCKET_SERVER = "bitbucketServer"
+    AZURE = "azure"
+
+
+class SigningType(enum.StrEnum):
+    """Who signs commits."""
+
+    NONE = "none"
+    SSH = "ssh"
+    GPG = "gpg"
+    API = "api"
+
+
+class StatusTarget(enum.StrEnum):
+    """What shows how a run goes."""
+
+    COMMIT = "commit"
+    NONE = "none"
+
+
 class RecordTarget(enum.StrEnum):
     """Where records go."""
 
@@ -136,6 +178,26 @@ class Repository(Model):
     """Secret in the sink's namespace: `username` and `password`, or `bearerToken`, or `identity` and `known_hosts`; `ca.crt`."""
 
 
+class Provider(Model):
+    """The forge that hosts the repository: for pull requests, commit statuses, and commits that it signs."""
+
+    type: ForgeType = ForgeType.AUTO
+    """Whose API it speaks; auto (the default) tells by the name of the host."""
+    api: HttpUrl = ""
+    """Base URL of its API, when that is not where it usually is."""
+    secret_ref: SecretRef | None = None
+    """Secret with `token`, or `username` and `password`; `ca.crt`. The repository's Secret when absent."""
+
+
+class Signing(Model):
+    """Signatures of commits and tags."""
+
+    type: SigningType = SigningType.NONE
+    """Who signs: none (the default), ssh or gpg with a key of ours, api for the forge itself."""
+    secret_ref: SecretRef | None = None
+    """Secret with the key: `identity` (ssh), or `git.asc` and `passphrase` (gpg). The repository's Secret when absent."""
+
+
 class Identity(Model):
     """Author of the commits."""
 
@@ -143,6 +205,8 @@ class Identity(Model):
     """Name of the author; canary when absent."""
     email: Line = "canary@canary.dev"
     """Mail address of the author; canary@canary.dev when absent."""
+    signing: Signing = Signing()
+    """Signatures of commits and tags."""
 
 
 class LabelSelector(Model):
@@ -161,6 +225,24 @@ class FailureWrite(Model):
 
     revert: Revert = Revert.IMAGE
     """What is taken back: image (the default) restores the versions that the primary runs; none leaves the manifests alone."""
+    delivery: Delivery = Delivery.PUSH
+    """How it comes to the branch: push (the default), pullRequest, or auto, which pushes and asks where the branch refuses that."""
+
+
+class SuccessWrite(Model):
+    """What a promoted release writes, besides its record."""
+
+    tag: Flag = False
+    """Set an annotated tag on the commit that was promoted."""
+
+
+class Statuses(Model):
+    """Commit statuses of runs."""
+
+    target: StatusTarget = StatusTarget.NONE
+    """What shows how a run goes: none (the default), or the commit that started it."""
+    url: HttpUrl = ""
+    """Where a person finds more; `{cluster}`, `{namespace}`, `{name}` and `{run}` are filled in."""
 
 
 class Records(Model):
@@ -192,12 +274,18 @@ class GitSinkSpec(Model):
     """The repository that the cluster is delivered from."""
     cluster: ClusterName
     """Name of this cluster in records and commits. Clusters that write to one repository must differ in it."""
+    provider: Provider = Provider()
+    """The forge that hosts the repository."""
     identity: Identity = Identity()
     """Author of the commits."""
     canaries: LabelSelector = LabelSelector()
     """Canaries of the sink's namespace whose outcomes are written; all when empty."""
     on_failure: FailureWrite = FailureWrite()
     """What a failed release writes."""
+    on_success: SuccessWrite = SuccessWrite()
+    """What a promoted release writes, besides its record."""
+    statuses: Statuses = Statuses()
+    """Commit statuses of runs."""
     records: Records = Records()
     """Records of runs."""
     limits: Limits = Limits()

@@ -60,6 +60,81 @@ OptionalFlag = Annotated[bool, Field(exclude_if=is_empty)]
 VerdictText = Annotated[Verdict, WithJsonSchema({"type": "string", "enum": [verdict.value for verdict in Verdict]})]
 
 
+OptionalCount = Annotated[Integer, Field(exclude_if=is_empty)]
+"""A count that is left out of the written status while it is 0."""
+OptionalNumber = Annotated[Integer | None, WithJsonSchema({"type": "integer"})]
+"""A whole number that may be absent, where 0 says something."""
+Texts = Annotated[tuple[Text, ...], Field(exclude_if=is_empty)]
+"""Texts that are left out of the written status while there are none."""
+
+
+class RunRow(Status):
+    """One tick of a run that measured something, asked a gate or moved traffic."""
+
+    seq: Integer
+    """Number of the row, from 1; missing numbers are rows that were thinned out of a long run."""
+    at: Measured = None
+    """Seconds since the run started."""
+    weight: Integer = 0
+    """Share of the traffic that the canary had while it was measured, in percent."""
+    to: OptionalNumber = None
+    """Share that it was then given, in percent; absent when the traffic stayed as it was."""
+    mirrored: OptionalFlag = False
+    """The canary was then given a copy of the traffic."""
+    failed: OptionalCount = 0
+    """Failed checks of the run so far."""
+    checks: Texts = ()
+    """Verdict and value of each check, in the order of the run's list of checks; - for one that was not made."""
+    gates: Texts = ()
+    """What gates answered, and which other hooks refused, as <webhook>: yes or no, with their words."""
+
+
+class CheckTotals(Status):
+    """What one check has said in the run so far."""
+
+    name: Text
+    """Name of the check."""
+    source: OptionalText = ""
+    """Who was asked, as in `checks[].source`."""
+    passed: OptionalCount = 0
+    """How often it passed."""
+    failed: OptionalCount = 0
+    """How often it failed."""
+    no_data: OptionalCount = 0
+    """How often the source had nothing to say."""
+    errors: OptionalCount = 0
+    """How often the source could not be asked."""
+    min: Measured = None
+    """The smallest value."""
+    max: Measured = None
+    """The largest value."""
+    last: Measured = None
+    """The value of the last evaluation that had one."""
+
+
+class JudgeStatus(Status):
+    """What the judge of the run under way knows and wants, where evidence takes part (`analysis.judge`)."""
+
+    verdict: OptionalText = ""
+    """continue, hold, rollback, promote or inconclusive."""
+    weight: Integer = 0
+    """Share of the traffic that the evidence allows the canary, in percent."""
+    reason: OptionalText = ""
+    """The verdict in one sentence."""
+    looked_at: Timestamp | None = None
+    """When the counters of both versions were last asked for."""
+    counted_at: Timestamp | None = None
+    """When the judge last took what had happened."""
+    spacing: Measured = None
+    """Seconds between two scrapes, as far as known."""
+    refused: OptionalFlag = False
+    """The other checks of the last step did not pass, so that the weight stays until they do."""
+    marks: OptionalText = ""
+    """Up to where requests are counted, by who counts them."""
+    state: OptionalText = ""
+    """The evidence, for the judge alone."""
+
+
 class RunStatus(Status):
     """The run under way, or the last one. Fixed and stored before any traffic moves."""
 
@@ -83,7 +158,7 @@ class RunStatus(Status):
     """When the run ended."""
     outcome: OptionalText = ""
     """Succeeded, Failed or Canceled; empty while the run is under way."""
-    weight: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    weight: OptionalNumber = None
     """Share of the traffic that the operator last gave to the canary, in percent."""
     mirrored: OptionalFlag = False
     """The operator last gave the canary a copy of the traffic."""
@@ -95,6 +170,27 @@ class RunStatus(Status):
     """The target carries all of the traffic because the primary cannot serve."""
     closing: OptionalFlag = False
     """The run has ended, and its post-rollout hooks are yet to be called."""
+    checks: Annotated[tuple[CheckTotals, ...], Field(exclude_if=is_empty)] = ()
+    """What each check has said in the run so far."""
+    judge: JudgeStatus | None = None
+    """What the judge knows, where evidence takes part; gone once the run has ended."""
+    history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()
+    """The ticks of the run that are not in its CanaryRun yet; empty once the run has ended."""
+
+
+class Evidence(Status):
+    """How sure the judge is of one comparison. Evidence of 2 means: so far apart in fewer than 1 of 100 releases within the margin."""
+
+    fail: Measured = None
+    """Decimal logarithm of the evidence that the canary is worse than tolerated."""
+    passed: Measured = None
+    """Decimal logarithm of the evidence that it is not."""
+    upper: Measured = None
+    """Most by which the canary is worse than the primary, as a share of requests."""
+    lower: Measured = None
+    """Least by which it is."""
+    needed: OptionalNumber = None
+    """Canary requests that a promotion will have taken in all, as far as can be foreseen."""
 
 
 class CheckStatus(Status):
@@ -109,14 +205,18 @@ class CheckStatus(Status):
     bound: ThresholdRange | None = None
     """Accepted values."""
     query: OptionalText = ""
-    """The query as it was sent."""
+    """The query as it was sent; its beginning, if it is very long."""
     window: OptionalText = ""
     """Window of the query, as duration text."""
-    samples: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    samples: OptionalNumber = None
     """Number of samples in the window, when the source knows it."""
     source: OptionalText = ""
     """Who was asked, such as prometheus or template/<namespace>/<name>."""
-    weight: Annotated[Integer | None, WithJsonSchema({"type": "integer"})] = None
+    provider: OptionalText = ""
+    """Kind of the source that was asked, such as prometheus or datadog; absent when none could be."""
+    error: OptionalText = ""
+    """What the source, or the way to it, said when it could not be asked."""
+    weight: OptionalNumber = None
     """Share of the traffic that the canary had, in percent."""
     time: Timestamp | None = None
     """When the check was made."""
@@ -124,6 +224,8 @@ class CheckStatus(Status):
     """The verdict in one sentence."""
     dry_run: Annotated[bool, Field(exclude_if=is_empty)] = False
     """The check is shown and decides nothing."""
+    evidence: Evidence | None = None
+    """How sure the judge is, where the check is a comparison with the primary."""
 
 
 class CanaryStatus(Status):

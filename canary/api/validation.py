@@ -16,6 +16,7 @@ from canary.api.analysis import SHORTEST_INTERVAL_SECONDS, Analysis, Metric, Web
 from canary.api.canary import PROVIDERS, SCALER_KINDS, TARGET_KINDS, Canary, CanarySpec
 from canary.api.common import INTERVAL_PATTERN, parse_duration
 from canary.api.errors import Level, Problem, did_you_mean
+from canary.api.sequential import HIGHEST_ALPHA, HIGHEST_TOP_WEIGHT, Judge
 
 MAX_PORT = 65535
 _TOLERATED_HOOKS = (WebhookType.EVENT, WebhookType.POST_ROLLOUT)
@@ -33,6 +34,7 @@ def review(canary: Canary, *, provider: str, no_cross_namespace_refs: bool) -> l
     spec = canary.spec
     found = [*_refs(spec), *_provider(spec, provider), *_service(spec, provider), *_schedule(spec, provider)]
     found += [*_numbers(spec.analysis), *_durations(spec.analysis), *_checks(spec.analysis), *_affinity(spec.analysis)]
+    found += _judge(spec.analysis, provider)
     if no_cross_namespace_refs:
         found += _cross_namespace(canary)
     if spec.progress_deadline_seconds is not None and spec.progress_deadline_seconds < 0:
@@ -222,6 +224,61 @@ def _affinity(analysis: Analysis) -> Iterator[Problem]:
     if affinity is not None and affinity.cookie_name == affinity.primary_cookie_name:
         path = "spec.analysis.sessionAffinity.primaryCookieName"
         yield Problem(path, f"is the same as cookieName ({affinity.cookie_name!r})", "give the two cookies different names")
+
+
+# ------------------------------------------------------------------------------------------- who judges it
+
+
+def _judge(analysis: Analysis, provider: str) -> Iterator[Problem]:
+    """Evidence compares two versions that get their shares of the same requests, and sees requests only where the mesh counts both."""
+    judge, path = analysis.judge, "spec.analysis.judge"
+    if judge is Judge.THRESHOLD:
+        if "sequential" in analysis.model_fields_set:
+            yield Problem("spec.analysis.sequential", "is not used: judge is threshold", "add judge: sequential, or guarded", Level.WARNING)
+        return
+    if provider == "kubernetes":
+        hint = "use contour, istio or gatewayapi:v1, or judge: threshold"
+        yield Problem(path, f"{judge} needs weights and requests counted by version; the provider kubernetes has neither", hint)
+    if analysis.iterations > 0:
+        yield Problem(path, f"{judge} needs a weighted release, and iterations make another", "use stepWeight or stepWeights")
+    if analysis.match:
+        yield Problem(
+            path, f"{judge} compares equal requests, and match sends other ones to the canary", "remove match, or use judge: threshold"
+        )
+    yield from _sequential_values(analysis)
+    if judge is Judge.SEQUENTIAL:
+        yield from _sequential_release(analysis)
+
+
+def _sequential_values(analysis: Analysis) -> Iterator[Problem]:
+    """What the schema has checked already, for objects that no API server has seen; and what it cannot check."""
+    chosen = analysis.sequential
+    for field, text in (("warmup", chosen.warmup), ("minDuration", chosen.min_duration), ("maxDuration", chosen.max_duration)):
+        path = f"spec.analysis.sequential.{field}"
+        try:
+            if text and (seconds := parse_duration(text)) < (1 if field == "maxDuration" else 0):
+                yield Problem(path, f"{text} is too short ({seconds:g} s)", "write it like 90s, 10m or 1h30m")
+        except ValueError as error:
+            yield Problem(path, str(error), "write it like 90s, 10m or 1h30m")
+    if chosen.min_seconds > chosen.max_seconds:
+        yield Problem("spec.analysis.sequential.minDuration", "is longer than maxDuration", "lower it, or raise maxDuration")
+    for field, value in (("alpha", chosen.alpha), ("passAlpha", chosen.pass_alpha)):
+        if value is not None and not 0 < value < HIGHEST_ALPHA:
+            yield Problem(f"spec.analysis.sequential.{field}", f"{value:g} is no small probability", "use 0.01 for one in a hundred")
+
+
+def _sequential_release(analysis: Analysis) -> Iterator[Problem]:
+    top = analysis.max_weight_effective
+    if top > HIGHEST_TOP_WEIGHT:
+        field = f"stepWeights[{len(analysis.step_weights) - 1}]" if analysis.step_weights else "maxWeight"
+        message = f"a canary with {top} % of the traffic leaves too little of it to compare with"
+        yield Problem(f"spec.analysis.{field}", message, f"use at most {HIGHEST_TOP_WEIGHT}; 50 compares best")
+    for field, given, why in (
+        ("mirror", analysis.mirror, "copies of requests are no share of the traffic"),
+        ("sessionAffinity", analysis.session_affinity is not None, "a cookie keeps users on the canary, whatever its weight"),
+    ):
+        if given:
+            yield Problem(f"spec.analysis.{field}", f"does not go with judge: sequential: {why}", f"remove {field}, or use judge: guarded")
 
 
 def _cross_namespace(canary: Canary) -> Iterator[Problem]:

@@ -15,8 +15,19 @@ import click
 from canary.cli.exits import invoke
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("canary.cli.run:run", "Start the operator against the current kubeconfig or the in-cluster account."),
+    "run": ("canary.cli.run:run", "Start the operator with the current kubeconfig or the in-cluster account."),
     "demo": ("canary.cli.demo:demo", "Release a good and a bad version on a real Envoy and a real Prometheus, in a minute."),
+    "git": ("canary.cli.git:git", "Preview on a clone what a failed release takes back in Git."),
+    "rings": ("canary.cli.rings:rings", "Show where releases stand in rings of clusters, move rings, and answer clusters that ask."),
+    "simulate": (
+        "canary.cli.simulate:simulate",
+        "Simulate releases of a service like yours: false rollbacks, detection, harm, before the first one.",
+    ),
+    "replay": ("canary.cli.replay:replay", "Judge a run of the past again, tick by tick, from what Prometheus still has."),
+    "plan": (
+        "canary.cli.plan:plan",
+        "Tell from the traffic of the last weeks how long an analysis takes, what it can see, and when to release.",
+    ),
     "crds": ("canary.cli.crds:crds", "Print the CustomResourceDefinitions, ready for `kubectl apply --server-side -f -`."),
     "version": ("canary.cli.version:version", "Print the version."),
 }

@@ -46,14 +46,19 @@ def _options(name: str) -> str:
         command = cli.get_command(parent, name)
         assert command is not None
         with click.Context(command, parent=parent, info_name=name) as context:
-            options = [
-                one for one in command.get_params(context) if isinstance(one, click.Option) and not (one.hidden or "--help" in one.opts)
+            inner = {f"{word} ": one for word, one in command.commands.items()} if isinstance(command, click.Group) else {"": command}
+            rows = [
+                _row(option, word)
+                for word, one in inner.items()
+                for option in one.get_params(context)
+                if isinstance(option, click.Option) and not (option.hidden or "--help" in option.opts)
             ]
-            return "\n".join(["| option | default | |", "|---|---|---|", *(_row(option) for option in options), ""])
+            return "\n".join(["| option | default | |", "|---|---|---|", *rows, ""])
 
 
-def _row(option: click.Option) -> str:
-    names = ", ".join(f"`{name}`" for name in option.opts)
+def _row(option: click.Option, word: str) -> str:
+    """`word`: the command of a group that has the option."""
+    names = ", ".join(f"`{word}{name}`" for name in option.opts)
     text = re.sub(r" \[default: .*\]", "", option.help or "").replace("|", "\\|")
     stated = re.search(r"\[default: (.*)\]", option.help or "")
     return f"| {names} | {stated[1] if stated else _default(option)} | {text} |"

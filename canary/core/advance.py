@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from canary.api.analysis import OnFailure, WebhookType
 from canary.api.status import Phase
-from canary.core import analyze, promote
+from canary.core import analyze, judged, promote
+from canary.core.evidence import make_room
 from canary.core.gates import first_refusal, has_hooks
 from canary.core.model import Unknown
 from canary.core.pace import mark, moved_outside
@@ -23,13 +24,16 @@ def advance(t: Turn) -> End:
         return t.interval
     if end := signaled(t):
         return end
+    make_room(t)
     t.checks_run = True
     _warn_about_spec(t)
-    if not _checked(t):
+    passed = _checked(t)
+    judged.refuse(t, refused=not passed)
+    if not passed:
         reached = t.status.failed_checks >= t.analysis.threshold_count
         return AT_ONCE if reached else t.interval
     if t.strategy is Strategy.CANARY:
-        return _weighted(t)
+        return _by_evidence(t) if judged.deciding(t) else _weighted(t)
     return _ab_testing(t) if t.strategy is Strategy.AB_TESTING else _blue_green(t)
 
 
@@ -79,6 +83,43 @@ def _weighted(t: Turn) -> End:
     t.update(canary_weight=routes.canary)
     t.say(t.voice.weight(routes.canary, mirrored=routes.mirrored))
     return t.interval
+
+
+def climb(t: Turn) -> End | None:
+    """Between two steps the weight follows the evidence, unless something stood against the last step, or weights were moved by others."""
+    run = t.run
+    if not judged.deciding(t) or run is None or t.routes.canary == 0 or (run.weight, run.mirrored) != (t.routes.canary, t.routes.mirrored):
+        return None
+    wish = judged.wish(t)
+    if judged.adaptive(t) and run.judge is not None and not run.judge.refused and not wish.promote:
+        make_room(t)
+        _raise(t, wish.weight)
+    return None
+
+
+def _by_evidence(t: Turn) -> End:
+    """A step of a release that evidence decides: its weight, or its promotion; gates keep their meaning."""
+    wish = judged.wish(t)
+    if wish.promote:
+        return promote.begin(t) if _promotion_allowed(t, iterations=0) else t.interval
+    _raise(t, wish.weight if judged.adaptive(t) or not wish.weight else _scheduled(t))
+    return t.interval
+
+
+def _scheduled(t: Turn) -> int:
+    step = next_step(t.routes.canary, step_weight=t.analysis.step_weight, step_weights=t.analysis.step_weights)
+    return min(t.analysis.max_weight_effective, t.routes.canary + step)
+
+
+def _raise(t: Turn, weight: int) -> None:
+    if weight <= t.routes.canary or t.phase is Phase.WAITING_PROMOTION:
+        return
+    if not _traffic_allowed(t):
+        judged.refuse(t, refused=True)
+        return
+    t.move(weight)
+    t.update(canary_weight=weight)
+    t.say(t.voice.weight(weight, mirrored=False))
 
 
 def _traffic_allowed(t: Turn) -> bool:

@@ -8,11 +8,14 @@ still that of the first failure in upstream's order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from canary.api.analysis import Metric, WebhookType
 from canary.api.status import CheckStatus, Phase, Verdict
+from canary.core import judged_checks
+from canary.core.evidence import LONGEST_QUERY, LONGEST_TEXT, shortened
 from canary.core.gates import first_refusal
+from canary.core.judged import deciding, judging
 from canary.core.model import MetricAsk, MetricSource, Sample
 from canary.core.times import precise
 from canary.core.turn import Turn
@@ -37,7 +40,8 @@ def passes(t: Turn) -> bool:
     if not _hooks(t, WebhookType.ROLLOUT, silent=True):
         return False
     checks = _measure(t)
-    t.update(checks=tuple(_status(t, check) for check in checks))
+    t.measured = (*(_status(t, check) for check in checks), *judged_checks.own(t.status.checks))
+    t.update(checks=t.measured)
     failed = next((check for check in checks if check.judged.counts is Tally.FAILED), None)
     if failed is not None:
         _say_failed(t, failed)
@@ -67,8 +71,8 @@ def _hooks(t: Turn, kind: WebhookType, *, silent: bool) -> bool:
 def _measure(t: Turn) -> list[_Check]:
     """All checks in upstream's order: built-in and inline ones in list order, then templates (and what cannot be asked)."""
     metrics = t.analysis.metrics
-    first = [(index, source) for index, metric in enumerate(metrics) for source in _direct(metric)]
-    second = [(index, _template(metric)) for index, metric in enumerate(metrics) if metric.template_ref or not any(_direct(metric))]
+    first = [(index, source) for index, metric in enumerate(metrics) for source in _direct(t, metric)]
+    second = [(index, _template(metric)) for index, metric in enumerate(metrics) if metric.template_ref or not _has_query(metric)]
     asks = [MetricAsk(index, source) for index, source in (*first, *second) if source is not None]
     answers = dict(zip(asks, t.samples(asks), strict=True))
     found = []
@@ -79,14 +83,44 @@ def _measure(t: Turn) -> list[_Check]:
         else:
             sample = answers[MetricAsk(index, source)]
             found.append(_Check(metric, source, judge(metric, source, sample), sample))
-    return found
+    return _excused(t, found) if judging(t) and not deciding(t) else found
 
 
-def _direct(metric: Metric) -> Iterator[MetricSource]:
-    if metric.builtin:
+def _excused(t: Turn, checks: list[_Check]) -> list[_Check]:
+    """Guarded: what is not known, and what the primary does as well, is no failed check but a wait."""
+    metrics = t.analysis.metrics
+    asks = {
+        place: MetricAsk(metrics.index(check.metric), MetricSource.PRIMARY)
+        for place, check in enumerate(checks)
+        if (check.judged.counts, check.judged.verdict, check.source) == (Tally.FAILED, Verdict.FAIL, MetricSource.BUILTIN)
+    }
+    samples = dict(zip(asks, t.samples([*asks.values()]), strict=True))
+    return [_excuse(check, samples.get(place)) for place, check in enumerate(checks)]
+
+
+def _excuse(check: _Check, primary: Sample | None) -> _Check:
+    judged = check.judged
+    if judged.counts is not Tally.FAILED or check.source is None:
+        return check
+    if judged.verdict is not Verdict.FAIL:
+        return replace(check, judged=replace(judged, counts=Tally.HOLD))
+    if primary is None:
+        return check
+    theirs = judge(check.metric, MetricSource.BUILTIN, primary)
+    if theirs.verdict is not Verdict.FAIL:
+        return check
+    return replace(check, judged=replace(judged, counts=Tally.HOLD, text=f"{judged.text}; the primary fails, too: {theirs.text}"))
+
+
+def _direct(t: Turn, metric: Metric) -> Iterator[MetricSource]:
+    if metric.builtin and (metric.dry_run or not deciding(t)):  # else it is a limit that the judge knows
         yield MetricSource.BUILTIN
     if metric.query:
         yield MetricSource.QUERY
+
+
+def _has_query(metric: Metric) -> bool:
+    return metric.builtin or bool(metric.query)
 
 
 def _template(metric: Metric) -> MetricSource | None:
@@ -111,12 +145,15 @@ def _status(t: Turn, check: _Check) -> CheckStatus:
         verdict=judged.verdict,
         value=sample.value,
         bound=judged.bound,
-        query=sample.query,
+        query=shortened(sample.query, LONGEST_QUERY),
         window=metric.interval_effective,
         samples=sample.samples,
         source=source,
+        # without a query nobody was asked: the template, its Secret or its provider is missing
+        provider=sample.provider if sample.query or not sample.error else "",
+        error=shortened(sample.error, LONGEST_TEXT),
         weight=t.routes.canary,
         time=precise(t.now),
-        message=judged.text,
+        message=shortened(judged.text, LONGEST_TEXT),
         dry_run=metric.dry_run,
     )

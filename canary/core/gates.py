@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from canary.api.analysis import Webhook, WebhookType
 from canary.api.status import Phase
+from canary.core.evidence import answered
 from canary.core.turn import Turn
+
+_GATES = (WebhookType.CONFIRM_ROLLOUT, WebhookType.CONFIRM_TRAFFIC_INCREASE, WebhookType.CONFIRM_PROMOTION)
 
 
 def has_hooks(t: Turn, kind: WebhookType) -> bool:
@@ -21,6 +24,8 @@ def first_refusal(t: Turn, kind: WebhookType, *, phase: Phase, silent: bool = Fa
         if hook.type_effective != kind:
             continue
         result = t.hook(index, phase=phase)
+        if kind in _GATES or not result.ok:
+            answered(t, hook, result)
         if not result.ok:
             return hook, result.message
         if not silent:
@@ -33,7 +38,9 @@ def rollback_wanted(t: Turn) -> Webhook | None:
     for index, hook in enumerate(t.analysis.webhooks):
         if hook.type_effective != WebhookType.ROLLBACK:
             continue
-        if t.hook(index, phase=t.phase).ok:
+        result = t.hook(index, phase=t.phase)
+        if result.ok:
+            answered(t, hook, result)
             return hook
         t.say(t.voice.rollback_not_signaled(hook))
     return None

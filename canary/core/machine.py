@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from canary.api.status import CanaryStatus, Phase
 from canary.core import conditions
 from canary.core.accept import accept, primary_at_rest, rest, routes_readable, withdrawn
-from canary.core.advance import advance
+from canary.core.advance import advance, climb
 from canary.core.deletion import finalizer, terminating
+from canary.core.evidence import note
 from canary.core.initialize import bootstrap
+from canary.core.judged import awake, look
 from canary.core.model import Ask, Decision, Snapshot, Unknown, World
 from canary.core.pace import not_due
 from canary.core.promote import copy, finish, primary_in_promotion, shift, skip, target_in_promotion
@@ -60,7 +62,8 @@ def decide(snapshot: Snapshot, world: World) -> Decision:
     Raises MissingAnswersError when `needs(snapshot, world)` is not empty.
     """
     t = Turn(snapshot, world)
-    end = _run(t)
+    end = awake(t, _run(t))
+    note(t)
     return Decision(
         status=_status(t),
         effects=tuple(t.effects),
@@ -131,7 +134,7 @@ _WAITING: tuple[Rule, ...] = (
 )  # fmt: skip
 _ANALYSIS: tuple[Rule, ...] = (
     upkeep, start_over, opened, finish_rollback, primary_in_run, _moved, threshold,
-    target_in_run, skip, routes_readable, not_due, advance,
+    target_in_run, skip, routes_readable, look, climb, not_due, advance,
 )  # fmt: skip
 _PROMOTING: tuple[Rule, ...] = (upkeep, copy, primary_in_promotion, routes_readable, target_in_promotion, shift)
 _FINALISING: tuple[Rule, ...] = (upkeep, primary_in_promotion, routes_readable, target_in_promotion, finish)

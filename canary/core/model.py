@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from canary.api.canary import Canary
-from canary.api.status import CanaryStatus, Phase
+from canary.api.status import CanaryStatus, Phase, RunRow
+from canary.core.counted import Counters, Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,10 @@ class HookAsk:
 
 
 class MetricSource(enum.StrEnum):
-    """Which part of a metric entry is asked: a built-in of the router, the inline query, or the template."""
+    """Which part of a metric entry is asked: a built-in of the router, the same about the primary, the inline query, or the template."""
 
     BUILTIN = "builtin"
+    PRIMARY = "primary"  # the built-in, about the primary
     QUERY = "query"
     TEMPLATE = "template"
 
@@ -143,7 +145,19 @@ class ProvidersAsk:
     """Are the metric providers of this canary reachable? (bootstrap only)"""
 
 
-Ask = HookAsk | MetricAsk | ProvidersAsk
+@dataclass(frozen=True, slots=True)
+class CountersAsk:
+    """How many requests of both versions were counted since then (Unix time, seconds)? 0: where the counters stand."""
+
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastAsk:
+    """What has the primary done in the last hour? (once per run)"""
+
+
+Ask = HookAsk | MetricAsk | ProvidersAsk | CountersAsk | PastAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +195,7 @@ class ProvidersResult:
     errors: tuple[str, ...] = ()
 
 
-Answer = HookResult | Sample | ProvidersResult
+Answer = HookResult | Sample | ProvidersResult | Counters | Past
 World = Mapping[Ask, Answer]
 
 # --------------------------------------------------------------------------------------------- what is done
@@ -278,15 +292,28 @@ class OpenRun:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseRun:
-    """Write the outcome on the CanaryRun and queue its Git effects. `outcome`: Succeeded | Failed | Canceled.
+class SaveRun:
+    """Write rows that the status has no room for on the CanaryRun. They are stored rows only, and one that is there already stays.
 
-    Repeated after a crash. When the world changed in between, the outcome may be another one, and the last one counts.
+    Emitted before anything of its tick moves: when it cannot be done, nothing has happened and the rows are still in the status.
+    """
+
+    run_id: str
+    history: tuple[RunRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRun:
+    """Write outcome and evidence on the CanaryRun and queue its Git effects. `outcome`: Succeeded | Failed | Canceled.
+
+    `history`: the rows that the status held, this tick's included; the status that follows has none. Repeated after a crash.
+    When the world changed in between, the outcome may be another one, and the last one counts.
     """
 
     run_id: str
     outcome: str
     reason: str
+    history: tuple[RunRow, ...] = field(default=(), compare=False)
 
 
 Effect = (
@@ -301,6 +328,7 @@ Effect = (
     | SetFinalizer
     | Revert
     | OpenRun
+    | SaveRun
     | CloseRun
 )
 
@@ -320,7 +348,8 @@ class Notice:
     `message` follows upstream's shape (scripts grep it); `alert` replaces it in the chat when given. `kind` is our
     specific CamelCase word (NewRevision, WeightAdvanced, CheckFailed, GateWaiting, Promoted, RolledBack, ...): the event's
     `action`, while its `reason` stays `Synced`. `phase` is what the event webhook's payload carries. `once` notices are
-    posted only when they differ from the last one with the same kind (repeated waiting, suspension).
+    posted only when they differ from the last one with the same kind (repeated waiting, suspension). `with_fields` adds the
+    facts of the canary to an alert, `with_checks` the checks that did not pass.
     """
 
     message: str
@@ -331,6 +360,7 @@ class Notice:
     alert: str = ""
     with_fields: bool = False
     once: bool = False
+    with_checks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,6 +213,43 @@ class Voice:
         """A check without data or answer is set to hold: no step, no failed check."""
         return self._warning("CheckHeld", f"Halt {self.who} advancement undecided: {text}", once=True)
 
+    # ------------------------------------------------------------------------------------------------- evidence
+
+    def evidence_against(self, reason: str) -> Notice:
+        """Enough evidence that the canary is worse than tolerated (or the deadline, if that is to roll back)."""
+        message = f"Rolling back {self.who} by evidence: {reason}"
+        return Notice(message, "EvidenceAgainst", self.phase, warning=True, severity=Severity.ERROR, with_checks=True)
+
+    def evidence_against_held(self, reason: str) -> Notice:
+        """The same with `onFailure: hold`."""
+        message = f"Holding {self.who} weights stay until a person decides (onFailure: hold): {reason}"
+        return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, once=True, with_checks=True)
+
+    def evidence_holds(self, reason: str) -> Notice:
+        """Neither raise the weight nor roll back."""
+        return self._warning("EvidenceHolds", f"Halt {self.who} advancement {reason}")
+
+    def evidence_allows(self, reason: str) -> Notice:
+        """The evidence lets the release go on, or promotes it."""
+        return self._normal("EvidenceAllows", f"Evidence for {self.who}: {reason}")
+
+    def evidence_restarts(self) -> Notice:
+        """The stored evidence does not fit the spec, or this program, any more."""
+        return self._warning("EvidenceRestarts", f"Evidence for {self.who} begins anew: the analysis was edited in the middle of the run")
+
+    def inconclusive(self, reason: str) -> Notice:
+        """`maxDuration` passed without a verdict, and `onInconclusive` says hold."""
+        alert = f"{self.who} waits for a person: {reason}"
+        return Notice(
+            f"Holding {self.who} weights stay: {reason}",
+            "Inconclusive",
+            self.phase,
+            warning=True,
+            severity=Severity.WARN,
+            alert=alert,
+            with_checks=True,
+        )
+
     # -------------------------------------------------------------------------------------------------- trouble
 
     def not_ready(self, which: str, message: str) -> Notice:
@@ -234,12 +271,12 @@ class Voice:
     def threshold_reached(self, failed: int) -> Notice:
         """Enough failed checks."""
         message = f"Rolling back {self.who} failed checks threshold reached {failed}"
-        return self._warning("ThresholdReached", message, severity=Severity.ERROR)
+        return Notice(message, "ThresholdReached", self.phase, warning=True, severity=Severity.ERROR, with_checks=True)
 
     def held(self, failed: int) -> Notice:
         """Enough failed checks with `onFailure: hold`."""
         message = f"Holding {self.who} failed checks threshold reached {failed}: weights stay until a person decides (onFailure: hold)"
-        return self._warning("AnalysisHeld", message, once=True, severity=Severity.ERROR)
+        return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, once=True, with_checks=True)
 
     def rolled_back(self) -> Notice:
         """A run failed; the primary has all traffic."""

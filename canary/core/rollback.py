@@ -11,6 +11,7 @@ from __future__ import annotations
 from canary.api.analysis import OnFailure
 from canary.core import workloads
 from canary.core.gates import rollback_wanted
+from canary.core.judged_checks import SOURCE
 from canary.core.model import Readiness
 from canary.core.revisions import is_repairing
 from canary.core.runs import fail
@@ -78,7 +79,8 @@ def threshold(t: Turn) -> End | None:
 
 
 def _checks_reason(t: Turn, failed: int) -> str:
-    wrong = [check.message for check in t.status.checks if check.verdict != "Pass" and not check.dry_run]
+    checks = [check for check in t.status.checks if check.source != SOURCE]  # evidence that does not suffice is no failed check
+    wrong = [check.message for check in checks if check.verdict != "Pass" and not check.dry_run]
     return f"failed checks threshold reached {failed}" + (f" ({'; '.join(wrong)})" if wrong else "")
 
 

@@ -8,7 +8,9 @@ write, from a marker in the status, so that a crash repeats them rather than los
 from __future__ import annotations
 
 from canary.api.analysis import WebhookType
+from canary.api.sequential import Judge
 from canary.api.status import Phase, RunStatus
+from canary.core.evidence import note
 from canary.core.gates import first_refusal, has_hooks
 from canary.core.hashing import run_id
 from canary.core.model import CloseRun, Counter, OpenRun
@@ -102,7 +104,10 @@ def cancel(t: Turn) -> End:
 
 
 def close(t: Turn, *, outcome: str, reason: str, closing: bool = False) -> None:
-    """End the run: its CanaryRun first, then the status. `closing`: post-rollout hooks are due."""
+    """End the run: its CanaryRun first, then the status. `closing`: post-rollout hooks are due.
+
+    It comes after the last move of its tick, which is the last row of the run. The rows go to the CanaryRun; the status keeps the totals.
+    """
     run = t.run
     if run is None or run.outcome:
         if not closing:
@@ -110,15 +115,16 @@ def close(t: Turn, *, outcome: str, reason: str, closing: bool = False) -> None:
         # refused before it began: there is no CanaryRun, yet its post-rollout hooks are called
         t.update(run=new_run(t))
     else:
-        t.do(CloseRun(run.id, outcome, reason))
-    t.update_run(outcome=outcome, finished_at=whole(t.now), closing=closing, rolling_back="", sole=False)
+        run = note(t) or run
+        t.do(CloseRun(run.id, outcome, reason, run.history))
+    t.update_run(outcome=outcome, finished_at=whole(t.now), closing=closing, rolling_back="", sole=False, judge=None, history=())
 
 
 def succeed(t: Turn) -> End:
     """The new revision is promoted: park the target, close the run, count, and tell (after the post-rollout hooks)."""
     park_target(t)
     closing = has_hooks(t, WebhookType.POST_ROLLOUT)
-    close(t, outcome=SUCCEEDED, reason="", closing=closing)
+    close(t, outcome=SUCCEEDED, reason=_shown(t), closing=closing)
     status = t.status
     t.update(
         phase=Phase.SUCCEEDED,
@@ -132,6 +138,12 @@ def succeed(t: Turn) -> End:
     if not closing:
         _tell_success(t)
     return AT_ONCE
+
+
+def _shown(t: Turn) -> str:
+    """What evidence has shown of a version that it promoted; empty where counted checks decided."""
+    judge = t.run.judge if t.run is not None else None
+    return judge.reason if judge is not None and judge.verdict == "promote" and t.analysis.judge is Judge.SEQUENTIAL else ""
 
 
 def fail(t: Turn, *, reason: str, weight: int) -> End:

@@ -13,20 +13,23 @@ from typing import Any
 
 from canary.api.analysis import Analysis
 from canary.api.canary import Canary
-from canary.api.status import CanaryStatus, Phase, RunStatus
+from canary.api.status import CanaryStatus, CheckStatus, Phase, RunStatus
 from canary.core import workloads
 from canary.core.cookies import cookies_for
+from canary.core.counted import Counters, Past
 from canary.core.model import (
     ALL_TO_PRIMARY,
     Answer,
     Ask,
     Cookies,
     Counter,
+    CountersAsk,
     Effect,
     HookAsk,
     HookResult,
     MetricAsk,
     Notice,
+    PastAsk,
     ProvidersAsk,
     ProvidersResult,
     Routes,
@@ -75,7 +78,13 @@ class Turn:
         self.notices: list[Notice] = []
         self.counter: Counter | None = None
         self.checks_run = False
+        self.looking = False
+        """Whether this tick came as far as the evidence, so that the next look may be planned."""
         self.stall: Unknown | None = None
+        self.measured: tuple[CheckStatus, ...] = ()
+        """What the checks said, when this tick made them."""
+        self.answers: list[str] = []
+        """What gates answered in this tick, and which other hooks refused, as the run's history shows it."""
         self._world = world
 
     # ------------------------------------------------------------------------------------------------ what is known
@@ -184,6 +193,12 @@ class Turn:
         (answer,) = self._answers((ProvidersAsk(),))
         assert isinstance(answer, ProvidersResult)
         return answer
+
+    def counted(self, since: float, *, past: bool) -> tuple[Counters, Past | None]:
+        """Requests of both versions since then, and with `past` the primary's last hour; asked together."""
+        counters, *rest = self._answers((CountersAsk(since), *((PastAsk(),) if past else ())))
+        assert isinstance(counters, Counters)
+        return counters, next((answer for answer in rest if isinstance(answer, Past)), None)
 
     def _answers(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         if missing := tuple(ask for ask in asks if ask not in self._world):

@@ -54,8 +54,10 @@ class Actor:
                 await self._revert(sight, part)
             case model.OpenRun():
                 await self._runs.open(sight, status)
-            case model.CloseRun(outcome=outcome, reason=reason):
-                await self._runs.close(sight, status, outcome=outcome, reason=reason)
+            case model.SaveRun(history=history):
+                await self._runs.save(sight, history=history)
+            case model.CloseRun(outcome=outcome, reason=reason, history=history):
+                await self._runs.close(sight, status, outcome=outcome, reason=reason, history=history)
 
     @staticmethod
     async def _ensure(sight: Sight, wanted: Iterable[Wanted]) -> None:

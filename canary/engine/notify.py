@@ -112,7 +112,7 @@ class Notifier:
             namespace=meta.namespace,
             message=notice.alert or notice.message,
             severity=severity,
-            fields=self._alerter.fields(canary, full=notice.with_fields),
+            fields=self._alerter.fields(canary, full=notice.with_fields, checks=notice.with_checks),
         )
         try:
             await self._alerter.send(canary, alert)

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from canary.api.canary import Canary
+from canary.api.sequential import Judge
 from canary.core import model
-from canary.core.errors import CanaryError
+from canary.core.arms import ArmQueries
+from canary.core.errors import CanaryError, Rejected
 from canary.core.hashing import webhook_checksum
 from canary.core.release import Release
 from canary.engine.settings import Settings
@@ -63,6 +65,11 @@ class Observer:
         options = self._settings.options
         provider = canary.spec.provider or self._settings.mesh_provider
         router, target = routers.router(provider), targets.target(canary.spec.target_ref)
+        if canary.spec.analysis.judge is not Judge.THRESHOLD and router.arm_queries is None:
+            raise Rejected(
+                f"provider {provider} does not count requests by version, which judge: {canary.spec.analysis.judge} needs",
+                hint="use judge: threshold",
+            )
         await cluster.watch(*target.resources(), *router.resources())
         seen = await target.observe(cluster, canary, options, now=self._clock())
         release = Release(canary, provider, seen.label, seen.label_value, seen.ports, options)
@@ -95,6 +102,10 @@ class Observer:
                 return await self._measure(sight, ask)
             case model.ProvidersAsk():
                 return await self._asker.probe(sight.canary, sight.cluster, timeout=METRIC_TIMEOUT)
+            case model.CountersAsk():
+                return await self._asker.counters(sight.canary, _arms(sight), since=ask.since, timeout=_timeout(sight.canary))
+            case model.PastAsk():
+                return await self._asker.past(sight.canary, _arms(sight), timeout=METRIC_TIMEOUT)
 
     async def _call(self, sight: Sight, ask: model.HookAsk) -> model.HookResult:
         hook = (sight.canary.spec.analysis.webhooks)[ask.index]
@@ -113,7 +124,7 @@ class Observer:
     async def _measure(self, sight: Sight, ask: model.MetricAsk) -> model.Sample:
         canary = sight.canary
         metric = (canary.spec.analysis.metrics)[ask.index]
-        timeout = min(METRIC_TIMEOUT, max(1.0, canary.spec.analysis.interval_seconds))
+        timeout = _timeout(canary)
         match ask.source:
             case model.MetricSource.BUILTIN:
                 return await self._asker.builtin(
@@ -123,7 +134,22 @@ class Observer:
                     unit_ms=sight.router.duration_unit_ms,
                     timeout=timeout,
                 )
+            case model.MetricSource.PRIMARY:
+                queries, unit_ms = sight.router.arm_queries, sight.router.duration_unit_ms
+                if queries is None or metric.name not in queries.checks:
+                    return model.Sample(error=f"provider {sight.router.name} has no check of the primary for {metric.name}")
+                return await self._asker.builtin(canary, metric, template=queries.checks[metric.name], unit_ms=unit_ms, timeout=timeout)
             case model.MetricSource.QUERY:
                 return await self._asker.inline(canary, metric, timeout=timeout)
             case model.MetricSource.TEMPLATE:
-                return await self._asker.template(canary, metric, sight.cluster, timeout=timeout)
+                longest = canary.spec.analysis.interval_seconds
+                return await self._asker.template(canary, metric, sight.cluster, timeout=timeout, longest=longest)
+
+
+def _timeout(canary: Canary) -> float:
+    return min(METRIC_TIMEOUT, max(1.0, canary.spec.analysis.interval_seconds))
+
+
+def _arms(sight: Sight) -> ArmQueries:
+    assert sight.router.arm_queries is not None  # `look` has refused the others
+    return sight.router.arm_queries

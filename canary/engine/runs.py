@@ -1,6 +1,7 @@
-"""CanaryRuns: opened before traffic moves, closed with the outcome, and with it the outbox of what Git must hear.
+"""CanaryRuns: opened before traffic moves, closed with the outcome, the evidence, and the outbox of what Git must hear.
 
-Both are idempotent and come before the status write of their tick: a crash in between repeats them, and the second time finds the work done. A run is
+In between they are written only when the status has no room for more rows of evidence. All three are idempotent and come before the status write of
+their tick: a crash in between repeats them, and the second time finds the work done. A run is
 described by what the *stored* status says of it, never by the status that this tick is about to write: when a newer revision interrupts a run, that
 one already speaks of the next.
 """
@@ -8,18 +9,20 @@ one already speaks of the next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from canary.api.canaryrun import CanaryRun, CheckEvidence, EffectState, EffectStatus, RunPhase, parse_canary_run
+from canary.api.canaryrun import CanaryRun, CanaryRunStatus, EffectState, EffectStatus, RunPhase, SourceInfo, parse_canary_run
 from canary.api.errors import InvalidObject
-from canary.api.gitsink import RecordTarget, Revert, parse_git_sink
-from canary.api.status import CanaryStatus, CheckStatus, RunStatus, Verdict
-from canary.core import model
+from canary.api.gitsink import GitSinkSpec, parse_git_sink
+from canary.api.status import CanaryStatus, RunRow, RunStatus
+from canary.core import evidence, model
 from canary.core.errors import CanaryError, Conflict, NotFound
 from canary.core.hashing import configs_hash
 from canary.engine.observe import Sight
+from canary.gitops import wanted
+from canary.gitops.provenance import source_of
 from canary.gitops.queue import effect_name
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CANARY_RUNS, GIT_SINKS, Object
@@ -41,59 +44,84 @@ class Runs:
 
     async def open(self, sight: Sight, status: CanaryStatus) -> None:
         """Create the run that the stored status names, unless it exists. Raises the errors of a write."""
-        run = _run(sight, status)
-        if self._cluster.get(CANARY_RUNS, sight.release.namespace, run.id) is not None:
-            return
-        try:
-            await sight.cluster.create(CANARY_RUNS, _body(sight, run))
-        except Conflict:
-            return  # made before a crash, and the cache does not know it yet
+        run, namespace = _run(sight, status), sight.release.namespace
+        sinks = self._sinks(sight)
+        made = self._cluster.get(CANARY_RUNS, namespace, run.id)
+        if made is None:
+            source = await _source(sight) if any(spec and wanted.needs_source(spec) for _, spec in sinks) else None
+            try:
+                made = await sight.cluster.create(CANARY_RUNS, _body(sight, run, source))
+            except Conflict:
+                return  # made before a crash, and the cache does not know it yet
+        await self._announce(sight, made, sinks)
 
-    async def close(self, sight: Sight, status: CanaryStatus, *, outcome: str, reason: str) -> None:
+    async def _announce(self, sight: Sight, body: Object, sinks: Sequence[tuple[str, GitSinkSpec | None]]) -> None:
+        """Queue what is to be written while the run goes on. Nothing that a run waits for: it never fails a tick."""
+        kinds = [effect_name(kind, name) for name, spec in sinks if spec for kind in wanted.at_start(spec)]
+        if not kinds or not body["spec"].get("source") or body.get("status"):
+            return
+        effects = [EffectStatus(name=name, state=EffectState.QUEUED).to_dict() for name in kinds]
+        meta = body["metadata"]
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": {"effects": effects}}
+        try:
+            await sight.cluster.merge(CANARY_RUNS, meta["namespace"], meta["name"], patch, subresource="status")
+        except CanaryError as error:
+            log.info("run %s/%s is not announced: %s", meta["namespace"], meta["name"], error)
+
+    async def save(self, sight: Sight, *, history: Sequence[RunRow]) -> None:
+        """Add rows to the evidence of the run under way, and bring the rest of it up to what is stored. Raises the errors of a write."""
+        await self._write(sight, sight.canary.status, history, phase=RunPhase.RUNNING)
+
+    async def close(self, sight: Sight, status: CanaryStatus, *, outcome: str, reason: str, history: Sequence[RunRow] = ()) -> None:
         """Write outcome, evidence and the queued effects, unless the run is closed already. Raises the errors of a write."""
         run = _run(sight, status)
-        namespace = sight.release.namespace
+        effects = [effect.to_dict() for effect in self._effects(sight, outcome)]
+        ended = {"reason": reason, "finishedAt": _time(sight.snapshot.now), "effects": effects}
+        if await self._write(sight, status, history, phase=outcome, **ended):
+            await self._prune(sight, run.id, status.run.id if status.run else "")
+
+    async def _write(self, sight: Sight, status: CanaryStatus, history: Sequence[RunRow], **more: Any) -> bool:
+        """Write the evidence and these fields of the run's status; False when it is closed already."""
+        run, namespace = _run(sight, status), sight.release.namespace
         body = self._cluster.get(CANARY_RUNS, namespace, run.id)
         if body is None:
             await self.open(sight, status)
             body = await sight.cluster.read(CANARY_RUNS, namespace, run.id)
-        if (body.get("status") or {}).get("phase", RunPhase.RUNNING) != RunPhase.RUNNING:
-            return
-        patch = {
-            "metadata": {"resourceVersion": body["metadata"]["resourceVersion"]},
-            "status": {
-                **_closed(sight, status, run),
-                "phase": outcome,
-                "reason": reason,
-                "effects": [effect.to_dict() for effect in self._effects(sight, outcome)],
-            },
-        }
+        stored = body.get("status") or {}
+        if stored.get("phase", RunPhase.RUNNING) != RunPhase.RUNNING:
+            return False
+        rows = evidence.merged(CanaryRunStatus.from_dict(stored).history, history)
+        fields = _evidence(sight, status, run) | {"history": [row.to_dict() for row in rows]} | more
+        patch = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "status": fields}
         try:
             await sight.cluster.merge(CANARY_RUNS, namespace, run.id, patch, subresource="status")
         except NotFound as error:  # deleted since the cache was told: decide anew, and make it again
             raise Conflict(error.message) from error
-        await self._prune(sight, run.id, status.run.id if status.run else "")
+        return True
 
     def _effects(self, sight: Sight, outcome: str) -> list[EffectStatus]:
         """What each sink of the namespace that chose this canary will write.
 
         Of a sink that cannot be read everything is queued: once it is mended, what it does not ask for is skipped.
         """
-        effects: list[EffectStatus] = []
-        failed = outcome == RunPhase.FAILED
+        return [
+            EffectStatus(name=effect_name(kind, name), state=EffectState.QUEUED)
+            for name, spec in self._sinks(sight)
+            for kind in (wanted.at_end(spec, outcome) if spec else wanted.of_unread(outcome))
+        ]
+
+    def _sinks(self, sight: Sight) -> list[tuple[str, GitSinkSpec | None]]:
+        """The sinks that chose this canary, and those of which that cannot be told (without a spec)."""
+        found: list[tuple[str, GitSinkSpec | None]] = []
         for body in self._cluster.list(GIT_SINKS, sight.release.namespace):
-            name = body["metadata"]["name"]
             try:
                 spec = parse_git_sink(body).spec
             except InvalidObject:
-                kinds = ["record", *(["revert"] if failed else [])]
+                found.append((body["metadata"]["name"], None))
             else:
-                if not spec.canaries.matches(sight.canary.metadata.labels):
-                    continue
-                kinds = ["record"] if spec.records.target is RecordTarget.BRANCH else []
-                kinds += ["revert"] if failed and spec.on_failure.revert is Revert.IMAGE else []
-            effects += [EffectStatus(name=effect_name(kind, name), state=EffectState.QUEUED) for kind in kinds]
-        return effects
+                if spec.canaries.matches(sight.canary.metadata.labels):
+                    found.append((body["metadata"]["name"], spec))
+        return found
 
     async def _prune(self, sight: Sight, *current: str) -> None:
         """Delete the oldest runs of this canary that nothing waits for. Housekeeping: it never fails a tick.
@@ -129,7 +157,7 @@ def _run(sight: Sight, status: CanaryStatus) -> RunStatus:
     return run
 
 
-def _body(sight: Sight, run: RunStatus) -> Object:
+def _body(sight: Sight, run: RunStatus, source: SourceInfo | None) -> Object:
     canary, stored, release = sight.canary, sight.canary.status, sight.release
     primary = sight.snapshot.primary if isinstance(sight.snapshot.primary, model.Workload) else None
     spec: dict[str, Any] = {
@@ -143,6 +171,8 @@ def _body(sight: Sight, run: RunStatus) -> Object:
     if before:
         revision = stored.last_promoted_spec or (primary.revision if primary is not None else "")
         spec["previous"] = _release(before, revision, stored.last_promoted_configs)
+    if source is not None:
+        spec["source"] = source.model_dump(mode="json", by_alias=True)
     head = CANARY_RUNS.head(release.namespace, run.id)
     head["metadata"]["ownerReferences"] = [dict(release.owner_reference)]
     if len(release.name) <= LONGEST_LABEL:
@@ -150,38 +180,29 @@ def _body(sight: Sight, run: RunStatus) -> Object:
     return {**head, "spec": spec}
 
 
-def _closed(sight: Sight, status: CanaryStatus, run: RunStatus) -> dict[str, Any]:
-    """The evidence. This tick's status speaks of the run as long as it has not begun another."""
+async def _source(sight: Sight) -> SourceInfo | None:
+    """The commit that the target was delivered from. Never raises."""
+    ref = sight.canary.spec.target_ref
+    resource = next((one for one in sight.target.resources() if one.kind == ref.kind), None)
+    workload = sight.cluster.get(resource, sight.release.namespace, ref.name) if resource else None
+    return await source_of(sight.cluster, workload) if workload else None
+
+
+def _evidence(sight: Sight, status: CanaryStatus, run: RunStatus) -> dict[str, Any]:
+    """The evidence but for its rows. This tick's status speaks of the run as long as it has not begun another."""
     stored = sight.canary.status
     same = status.run is not None and status.run.id == run.id
     now = status.run if same and status.run is not None else run
     checks = (status.checks if same else ()) or stored.checks
     return {
-        "finishedAt": _time(sight.snapshot.now),
         "maxWeightReached": max(run.max_weight_reached, now.max_weight_reached),
         "failedChecks": max(stored.failed_checks, status.failed_checks if same else 0),
-        "checks": [_evidence(check).to_dict() for check in checks],
+        "checks": [one.to_dict() for one in evidence.summary(now, checks)],
     }
 
 
 def _release(images: Mapping[str, str], revision: str, configs: Mapping[str, str] | None) -> dict[str, Any]:
     return {"images": dict(images), "templateHash": revision, "configHash": configs_hash(configs)}
-
-
-def _evidence(check: CheckStatus) -> CheckEvidence:
-    return CheckEvidence(
-        name=check.name,
-        bound=check.bound,
-        samples=check.samples or (1 if check.value is not None else 0),
-        worst=check.value,
-        last=check.value,
-        failed=int(check.verdict == Verdict.FAIL),
-        no_data=int(check.verdict == Verdict.NO_DATA),
-        errors=int(check.verdict == Verdict.ERROR),
-        verdict=check.verdict,
-        query=check.query,
-        source=check.source,
-    )
 
 
 def _time(seconds: float) -> str:

@@ -2,7 +2,8 @@
 
 `flagger_*` keep upstream's names, labels and values (reference 2.19), including that `name` is the *target's*; ours are
 `canary_*`. A registry object per operator instead of the process-wide default, so that tests can run several. Series of
-deleted canaries are removed (upstream keeps them for ever, Q39).
+deleted canaries are removed (upstream keeps them for ever, Q39); those of single checks (`canary_check_*`) exist only while a run is under way and a
+while after it, and are bounded in number, because whoever writes Canaries chooses how many there are.
 """
 
 from __future__ import annotations
@@ -15,9 +16,17 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from canary import __version__
+from canary.api.analysis import ThresholdRange
 from canary.api.canary import Canary
-from canary.api.status import Phase
+from canary.api.status import CheckStatus, Evidence, Phase, Verdict
 from canary.core import model
+
+MOST_CHECKS = 10_000
+"""Checks with series of their own (twelve each at most) at one time."""
+LINGER = 300.0
+"""Seconds that the checks of a run stay after its end, so that its last verdicts are scraped; they go at the first look after that."""
+ANALYSIS = frozenset({Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING})
+SIDES = ("min", "max")
 
 
 class RequestCounts(Protocol):
@@ -59,8 +68,19 @@ class Telemetry:
         self.successes = Counter("flagger_canary_successes", "Promotions.", outcome, **make)
         self.failures = Counter("flagger_canary_failures", "Rollbacks and failed promotions.", outcome, **make)
         self.phase = Gauge("canary_phase", "1 for the phase that a canary is in.", ("name", "namespace", "phase"), **make)
-        self.check = Gauge("canary_check_verdict", "1 for the last verdict of a check.", ("name", "namespace", "metric", "verdict"), **make)
-        self.bound = Gauge("canary_check_bound", "Bounds of a check.", ("name", "namespace", "metric", "bound"), **make)
+        check = ("name", "namespace", "metric")
+        self.value = Gauge("canary_check_value", "Last value of a check, in the unit of its bounds; absent without data.", check, **make)
+        self.check = Gauge("canary_check_verdict", "1 for the last verdict of a check.", (*check, "verdict"), **make)
+        self.bound = Gauge("canary_check_bound", "Bounds of a check.", (*check, "bound"), **make)
+        self.evidence = Gauge("canary_analysis_evidence", "Decimal logarithm of the judge's evidence.", (*check, "kind"), **make)
+        self.excess_upper = Gauge(
+            "canary_analysis_excess_upper", "Most by which the canary is worse, as a share of requests.", check, **make
+        )
+        self.excess_lower = Gauge(
+            "canary_analysis_excess_lower", "Least by which the canary is worse, as a share of requests.", check, **make
+        )
+        self.needed = Gauge("canary_analysis_requests_needed", "Canary requests that a promotion takes in all, as foreseen.", check, **make)
+        self.left_out = Counter("canary_checks_left_out", "How often a check was not exported because there were too many.", **make)
         self.failed_checks = Gauge("canary_failed_checks", "Failed checks of the current run.", ("name", "namespace"), **make)
         self.ticks = Counter("canary_ticks", "Ticks by how they ended.", ("result",), **make)
         self.lateness = Histogram(
@@ -73,6 +93,8 @@ class Telemetry:
         self.git_effects = Counter("canary_git_effects", "Git effects by how they ended.", ("effect", "result"), **make)
         self.git_outbox = Gauge("canary_git_outbox_depth", "Git effects that wait.", **make)
         self._seen: dict[tuple[str, str], tuple[str, set[str]]] = {}
+        self._checks: dict[tuple[str, str], set[str]] = {}
+        self._count = 0
 
     def requests_from(self, source: RequestCounts) -> None:
         """Export the API client's request counts."""
@@ -82,8 +104,8 @@ class Telemetry:
         """Prometheus text format."""
         return generate_latest(self.registry)
 
-    def observe(self, canary: Canary, routes: model.Routes | None) -> None:
-        """Bring all gauges of one canary in line with its status."""
+    def observe(self, canary: Canary, routes: model.Routes | None, *, now: float = 0.0) -> None:
+        """Bring all gauges of one canary in line with its status; `now` is Unix time."""
         namespace, name = canary.metadata.namespace, canary.metadata.name
         target, status = canary.spec.target_ref.name, canary.status
         self._seen.setdefault((namespace, name), (target, set()))
@@ -96,24 +118,81 @@ class Telemetry:
         if routes is not None:
             self.weight.labels(f"{target}-primary", namespace).set(routes.primary)
             self.weight.labels(target, namespace).set(routes.canary)
-        self._observe_checks(canary)
+        self._observe_checks(canary, now)
 
-    def _observe_checks(self, canary: Canary) -> None:
-        namespace, name, target = canary.metadata.namespace, canary.metadata.name, canary.spec.target_ref.name
-        known = self._seen[namespace, name][1]
-        for check in canary.status.checks or ():
-            known.add(check.name)
+    def _observe_checks(self, canary: Canary, now: float) -> None:
+        key, target = (canary.metadata.namespace, canary.metadata.name), canary.spec.target_ref.name
+        shown = _in_analysis(canary, now)
+        last = {check.name: check for check in canary.status.checks} if shown else {}
+        for check in last.values():
             if check.value is not None:
+                self._seen[key][1].add(check.name)
                 seconds = check.name == "request-duration"  # upstream exports this one in seconds
-                self.analysis.labels(target, namespace, check.name).set(check.value / 1000 if seconds else check.value)
-            for verdict in ("Pass", "Fail", "NoData", "Error"):
-                self.check.labels(name, namespace, check.name, verdict).set(1 if verdict == check.verdict else 0)
-        for metric in canary.spec.analysis.metrics:
-            for side in ("min", "max"):
-                bound = getattr(metric.bounds, side)
-                if bound is not None:
-                    known.add(metric.name)
-                    self.bound.labels(name, namespace, metric.name, side).set(bound)
+                self.analysis.labels(target, key[0], check.name).set(check.value / 1000 if seconds else check.value)
+        bounds = {metric.name: metric.bounds for metric in canary.spec.analysis.metrics} if shown else {}
+        for gone in self._checks.get(key, set()) - last.keys() - bounds.keys():
+            self._drop_check(key, gone)
+        for metric in last.keys() | bounds.keys():
+            if self._admitted(key, metric):
+                self._observe_check(key, metric, last.get(metric), bounds.get(metric, ThresholdRange()))
+
+    def _admitted(self, key: tuple[str, str], metric: str) -> bool:
+        """Whether there is room for the series of this check."""
+        checks = self._checks.setdefault(key, set())
+        if metric in checks:
+            return True
+        if self._count >= MOST_CHECKS:
+            self.left_out.inc()
+            return False
+        checks.add(metric)
+        self._count += 1
+        return True
+
+    def _observe_check(self, key: tuple[str, str], metric: str, check: CheckStatus | None, bound: ThresholdRange) -> None:
+        """`bound` is the one of the spec; the check may have been made with another."""
+        labels = (key[1], key[0], metric)
+        bound = check.bound if check is not None and check.bound is not None else bound
+        if check is not None:
+            for verdict in Verdict:
+                self.check.labels(*labels, verdict.value).set(1 if verdict is check.verdict else 0)
+        if check is None or check.value is None:
+            _drop(self.value, *labels)
+        else:
+            self.value.labels(*labels).set(check.value)
+        for side in SIDES:
+            limit = getattr(bound, side)
+            if limit is None:
+                _drop(self.bound, *labels, side)
+            else:
+                self.bound.labels(*labels, side).set(limit)
+        self._observe_evidence(labels, check.evidence if check is not None else None)
+
+    def _observe_evidence(self, labels: tuple[str, str, str], evidence: Evidence | None) -> None:
+        numbers = evidence or Evidence()
+        for family, more, value in (
+            (self.evidence, ("fail",), numbers.fail),
+            (self.evidence, ("pass",), numbers.passed),
+            (self.excess_upper, (), numbers.upper),
+            (self.excess_lower, (), numbers.lower),
+            (self.needed, (), numbers.needed),
+        ):
+            if value is None:
+                _drop(family, *labels, *more)
+            else:
+                family.labels(*labels, *more).set(value)
+
+    def _drop_check(self, key: tuple[str, str], metric: str) -> None:
+        labels = (key[1], key[0], metric)
+        self._checks[key].remove(metric)
+        self._count -= 1
+        _drop(self.value, *labels)
+        for verdict in Verdict:
+            _drop(self.check, *labels, verdict.value)
+        for side in SIDES:
+            _drop(self.bound, *labels, side)
+        self._observe_evidence(labels, None)
+        if not self._checks[key]:
+            del self._checks[key]
 
     def finished(self, canary: Canary, counter: model.Counter) -> None:
         """Count one outcome."""
@@ -128,6 +207,8 @@ class Telemetry:
 
     def forget(self, namespace: str, name: str) -> None:
         """Remove every series of a deleted canary."""
+        for check in list(self._checks.get((namespace, name), ())):
+            self._drop_check((namespace, name), check)
         target, checks = self._seen.pop((namespace, name), ("", set()))
         if not target:
             return
@@ -140,10 +221,14 @@ class Telemetry:
             _drop(self.phase, name, namespace, phase.value)
         for check in checks:
             _drop(self.analysis, target, namespace, check)
-            for verdict in ("Pass", "Fail", "NoData", "Error"):
-                _drop(self.check, name, namespace, check, verdict)
-            for side in ("min", "max"):
-                _drop(self.bound, name, namespace, check, side)
+
+
+def _in_analysis(canary: Canary, now: float) -> bool:
+    """Whether a run is under way, or has ended not long ago."""
+    run = canary.status.run
+    if canary.status.phase in ANALYSIS:
+        return True
+    return run is not None and run.finished_at is not None and now < run.finished_at.timestamp() + LINGER
 
 
 def _drop(family: Gauge | Histogram, *labels: str) -> None:

@@ -149,7 +149,7 @@ class Ticker:
 
     def _tell(self, canary: Canary, sight: Sight, decision: model.Decision, began: float) -> None:
         routes = _routes_after(sight, decision)
-        self._telemetry.observe(canary, routes)
+        self._telemetry.observe(canary, routes, now=sight.snapshot.now)
         if decision.checks_run:
             labels = (canary.spec.target_ref.name, canary.metadata.namespace)
             self._telemetry.tick_seconds.labels(*labels).observe(time.perf_counter() - began)

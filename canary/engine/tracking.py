@@ -6,7 +6,7 @@ facts come from here instead of from a table of kinds that every plug-in would h
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 
 from canary.engine.echoes import Echoes
 from canary.engine.registry import Ref
@@ -37,8 +37,8 @@ class TrackingCluster:
     def list(self, resource: Resource, namespace: str | None = None) -> Iterable[Object]:
         return self._cluster.list(resource, namespace)
 
-    async def read(self, resource: Resource, namespace: str, name: str) -> Object:
-        return await self._cluster.read(resource, namespace, name)
+    async def read(self, resource: Resource, namespace: str, name: str, *, params: Mapping[str, str] | None = None) -> Object:
+        return await self._cluster.read(resource, namespace, name, params=params)
 
     async def create(self, resource: Resource, body: Object) -> Object:
         return await self._write(_ref(resource, body), self._cluster.create(resource, body))

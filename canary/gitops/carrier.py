@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from canary.api.canaryrun import CanaryRun, EffectState
-from canary.api.gitsink import GitSink, RecordTarget, Revert
-from canary.gitops import effects
+from canary.api.canaryrun import CanaryRun, EffectState, RunPhase
+from canary.api.gitsink import Delivery, GitSink
+from canary.gitops import effects, tags, wanted
+from canary.gitops.access import Access
 from canary.gitops.agenda import HOURLY, Agenda
 from canary.gitops.effects import Outcome, Push
 from canary.gitops.failures import Failure, GitFailed
+from canary.gitops.forge_carrier import ForgeCarrier, by_proposal
 from canary.gitops.git import Mirror
 from canary.gitops.newer_run import newer_run
 from canary.gitops.queue import Item, Note
@@ -24,17 +26,20 @@ REFUSALS = 3
 PAUSE = 60.0
 """Seconds until a write that waits for somebody else's is looked at again."""
 ACTS: dict[str, Callable[[Mirror, GitSink, Sequence[CanaryRun]], Awaitable[Outcome]]] = {
-    "record": effects.write_records,
-    "revert": effects.revert_images,
+    wanted.RECORD: effects.write_records,
+    wanted.REVERT: effects.revert_images,
+    wanted.PROPOSAL: effects.revert_images,
+    wanted.TAG: tags.tag_promotions,
 }
 
 
 class Carrier:
     """For one sink."""
 
-    def __init__(self, tools: Tools, agenda: Agenda) -> None:
+    def __init__(self, tools: Tools, agenda: Agenda, access: Access) -> None:
         self._tools = tools
         self._agenda = agenda
+        self._forges = ForgeCarrier(tools, agenda, access, self._write)
         self._round = 0
 
     def begin(self) -> None:
@@ -43,21 +48,27 @@ class Carrier:
 
     async def carry_out(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
         """One batch of one kind. Raises GitFailed when the trouble is the whole sink's, and the errors of writing notes."""
-        wanted = [item for item in batch if await self._still_wanted(sink, item)]
-        if not wanted:
-            return None
+        left = [item for item in batch if await self._still_wanted(sink, item)]
+        by_git = [item for item in left if item.kind in ACTS and not by_proposal(sink, item)]
+        by_forge = [item for item in left if item.kind not in ACTS or by_proposal(sink, item)]
+        push = await self._by_git(mirror, sink, by_git) if by_git else None
+        if by_forge:
+            await self._forges.carry_out(mirror, sink, by_forge)
+        return push
+
+    async def _by_git(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
         try:
-            return await self._act(mirror, sink, wanted)
+            return await self._act(mirror, sink, batch)
         except GitFailed as error:
             if error.failure.reason == "Overtaken":
-                await self._postpone(wanted, error.failure, wait=PAUSE)
+                await self._postpone(batch, error.failure, wait=PAUSE)
                 return None
             if not error.failure.of_the_push:
                 raise
-            if len(wanted) == 1:
-                await self._refuse(wanted[0], error.failure)
+            if len(batch) == 1:
+                await self._refuse(mirror, sink, batch[0], error.failure)
                 return None
-        return await self._one_by_one(mirror, sink, wanted)
+        return await self._one_by_one(mirror, sink, batch)
 
     async def _one_by_one(self, mirror: Mirror, sink: GitSink, batch: Sequence[Item]) -> Push | None:
         push, refusals = None, 0
@@ -68,8 +79,11 @@ class Carrier:
             except GitFailed as error:
                 if not error.failure.of_the_push:
                     raise
-                await self._refuse(item, error.failure)
+                await self._refuse(mirror, sink, item, error.failure)
                 refusals += 1
+            if refusals == REFUSALS and _asks_instead(sink, item):
+                await self._forges.carry_out(mirror, sink, batch[number + 1 :])
+                break
             if refusals == REFUSALS:
                 self._agenda.plan(batch[number + 1 :], at=self._tools.clock() + HOURLY, in_round=self._round)
                 break
@@ -83,7 +97,10 @@ class Carrier:
             await self.note(item, Note(done.state, done.ref, done.reason, done.text), wait=wait)
         return outcome.push
 
-    async def _refuse(self, item: Item, failure: Failure) -> None:
+    async def _refuse(self, mirror: Mirror, sink: GitSink, item: Item, failure: Failure) -> None:
+        if _asks_instead(sink, item) and failure.reason in {"Protected", "SignatureRequired"}:
+            await self._forges.carry_out(mirror, sink, [item])
+            return
         await self.note(item, Note(EffectState.BLOCKED, reason=failure.reason, error=failure.text), wait=HOURLY)
 
     async def _postpone(self, batch: Sequence[Item], failure: Failure, *, wait: float) -> None:
@@ -93,21 +110,23 @@ class Carrier:
 
     async def _still_wanted(self, sink: GitSink, item: Item) -> bool:
         """Whether the sink asks for it (it may have changed since the run ended) and no newer run has made it pointless."""
-        asked = {"record": sink.spec.records.target is RecordTarget.BRANCH, "revert": sink.spec.on_failure.revert is Revert.IMAGE}
-        if not asked.get(item.kind, False):
+        if not wanted.asked(sink.spec, item.kind, item.run.status.outcome):
             await self.note(item, Note(EffectState.SKIPPED, reason="NotWanted", error=f"GitSink {sink.metadata.name} does not ask for it"))
             return False
-        if item.kind != "revert":
+        if item.kind not in {wanted.REVERT, wanted.PROPOSAL}:
             return True
         newer = newer_run(self._tools.cluster, item.run)
         if newer is None:
             return True
         if newer.status.outcome:
             text = f"run {newer.metadata.name} of the same canary came later and {newer.status.outcome}"
+            promoted = newer.status.phase is RunPhase.SUCCEEDED  # one that failed takes the pull request over
+            if promoted and by_proposal(sink, item) and not await self._forges.withdraw(sink, item, text):
+                return False
             await self.note(item, Note(EffectState.SKIPPED, reason="Superseded", error=text))
         else:
             text = f"run {newer.metadata.name} tries the same images again"
-            await self.note(item, Note(EffectState.WAITING, reason="NewerRun", error=text), wait=PAUSE)
+            await self.note(item, Note(EffectState.WAITING, ref=item.effect.ref, reason="NewerRun", error=text), wait=PAUSE)
         return False
 
     async def note(self, item: Item, note: Note, *, wait: float = 0.0) -> None:
@@ -120,3 +139,11 @@ class Carrier:
         if body is not None and loud and note.reason != item.effect.reason:
             self._tools.warn(body, f"Git {item.kind} of run {item.run.metadata.name}: {note.error}", f"Git{note.reason}")
         self._tools.on_effect(item.kind, note.state.value, self._tools.queue.depth)
+
+    async def _write(self, item: Item, note: Note, wait: float) -> None:
+        await self.note(item, note, wait=wait)
+
+
+def _asks_instead(sink: GitSink, item: Item) -> bool:
+    """Whether a refused push becomes a pull request."""
+    return item.kind in {wanted.REVERT, wanted.PROPOSAL} and sink.spec.on_failure.delivery is Delivery.AUTO

@@ -30,7 +30,7 @@ def auth_from(url: str, data: Mapping[str, bytes], folder: Path) -> GitAuth:
     text = {key: value.decode(errors="replace").strip() for key, value in data.items()}
     if not url.startswith(("http://", "https://")):
         return _ssh(text, data, folder)
-    env = {"GIT_SSL_CAINFO": str(_private(folder / "ca.crt", data["ca.crt"]))} if "ca.crt" in text else {}
+    env = {"GIT_SSL_CAINFO": str(private_file(folder / "ca.crt", data["ca.crt"]))} if "ca.crt" in text else {}
     return _http(url, text, env)
 
 
@@ -55,8 +55,8 @@ def _ssh(text: Mapping[str, str], data: Mapping[str, bytes], folder: Path) -> Gi
         raise Rejected("an ssh URL needs a Secret with `identity` and `known_hosts`")
     if "password" in text:
         raise Rejected("the key in the Git Secret has a passphrase (`password`)", hint="use a deploy key without one")
-    key = _private(folder / "identity", data["identity"].rstrip() + b"\n")
-    hosts = _private(folder / "known_hosts", data["known_hosts"].rstrip() + b"\n")
+    key = private_file(folder / "identity", data["identity"].rstrip() + b"\n")
+    hosts = private_file(folder / "known_hosts", data["known_hosts"].rstrip() + b"\n")
     options = (
         "IdentitiesOnly=yes",
         "BatchMode=yes",
@@ -70,7 +70,7 @@ def _ssh(text: Mapping[str, str], data: Mapping[str, bytes], folder: Path) -> Gi
     return GitAuth({"GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"}, {}, (text["identity"],))
 
 
-def _private(path: Path, content: bytes) -> Path:
+def private_file(path: Path, content: bytes) -> Path:
     """A file that nobody else could read at any moment, also when it existed before."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.unlink(missing_ok=True)

@@ -16,7 +16,9 @@ from canary.api.canaryrun import CanaryRun, EffectState
 from canary.api.gitsink import GitSink
 from canary.gitops import message, record, revert, shelf, sites
 from canary.gitops.failures import Failure, GitFailed, Reaction
-from canary.gitops.git import Author, Draft, Mirror, Tip
+from canary.gitops.gathering import gather
+from canary.gitops.git import Draft, Mirror, Tip
+from canary.gitops.signing import Author
 
 TRIES = 8
 """How often a write is computed anew on a tip that moved, before it backs off."""
@@ -60,7 +62,7 @@ async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
         except ValueError as error:
             done[run.metadata.name] = Done(EffectState.SKIPPED, reason="InvalidRun", text=str(error))
     for attempt in range(TRIES):
-        tip = await mirror.fetch(branch, since=_oldest(runs))
+        tip = await mirror.fetch(branch, since=oldest(runs))
         shelves = await shelf.read(mirror, tip, {path.rpartition("/")[0] for path in paths.values()})
         for name, path in paths.items():
             commit = tip.effects.get(message.record_effect(path)) if tip else None
@@ -80,10 +82,10 @@ async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
 
 
 async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
-    """The images back in the plain manifests, each run in a commit of its own. Raises GitFailed."""
+    """The images back where they are written, each run in a commit of its own. Raises GitFailed."""
     branch = sink.spec.repository.branch
     for attempt in range(TRIES):
-        tip = await mirror.fetch(branch, since=_oldest(runs))
+        tip = await mirror.fetch(branch, since=oldest(runs))
         if tip is None:
             text = f"the repository has no branch {branch}"
             return Outcome({run.metadata.name: Done(EffectState.BLOCKED, reason="NoBranch", text=text) for run in runs})
@@ -92,7 +94,7 @@ async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
             if commit := tip.effects.get(message.revert_effect(run)):
                 done[run.metadata.name] = Done(EffectState.DONE, commit)
         todo = [run for run in runs if run.metadata.name not in done]
-        decided, drafts = await _plans(mirror, sink, tip, todo)
+        decided, drafts = await plans(mirror, sink, tip, todo)
         if not drafts:
             return Outcome(done | decided)
         commits = await _pushed(mirror, sink, branch, tip, list(drafts.values()))
@@ -104,32 +106,31 @@ async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
     raise _overtaken(branch)
 
 
-async def _plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRun]) -> tuple[dict[str, Done], dict[str, Draft]]:
+async def plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRun]) -> tuple[dict[str, Done], dict[str, Draft]]:
     """What to answer for runs that need no commit, and the commits of the others; each is planned on what the one before it leaves."""
     if not runs:
         return {}, {}
     limits = sink.spec.limits
     workloads = {run.metadata.name: _workload(run) for run in runs}
-    entries = {entry.path: entry for entry in await mirror.files(tip.oid)}
-    paths = sites.candidates(entries, allowed=limits.allowed_paths)
-    oids = [entries[path].oid for path in paths]
-    blobs, large = await mirror.blobs(
-        tip.oid, oids, max_bytes=limits.max_bytes, worth=lambda content: any(one.may_be_in(content) for one in workloads.values())
-    )
-    contents = {path: blobs[entries[path].oid] for path in paths if entries[path].oid in blobs}
-    unread = tuple(path for path in paths if entries[path].oid in large)
+    found = await gather(mirror, tip.oid, list(workloads.values()), allowed=limits.allowed_paths, max_bytes=limits.max_bytes)
+    contents = found.contents
     decided: dict[str, Done] = {}
     drafts: dict[str, Draft] = {}
     for run in runs:
         name = run.metadata.name
-        plan = await asyncio.to_thread(revert.plan, contents, workloads[name], unread=unread)
+        plan = await asyncio.to_thread(revert.plan, contents, workloads[name], unread=found.unread, allowed=limits.allowed_paths)
         if plan.verdict is not revert.Verdict.EDIT:
             state = EffectState.SKIPPED if plan.verdict.final else EffectState.BLOCKED
             decided[name] = Done(state, reason=plan.verdict, text=plan.explanation)
             continue
+        if len(plan.edits) > limits.max_files:
+            text = f"the revert edits {len(plan.edits)} files, and limits.maxFiles is {limits.max_files}"
+            decided[name] = Done(EffectState.BLOCKED, reason="TooManyFiles", text=text)
+            continue
         contents |= plan.edits
-        modes = {path: entries[path].mode for path in plan.edits}
+        modes = {path: found.entries[path].mode for path in plan.edits}
         drafts[name] = Draft(message.revert_message(run, sink.spec.cluster, plan.changes), plan.edits, modes)
+    sites.forget()
     return decided, drafts
 
 
@@ -148,17 +149,15 @@ async def _pushed(mirror: Mirror, sink: GitSink, branch: str, tip: Tip | None, d
     """The commits, on the branch; none when somebody was faster, so that it must be computed again on what is there now."""
     identity = sink.spec.identity
     parent = tip.oid if tip else None
-    commits = await mirror.commit(parent, drafts, Author(identity.name, identity.email))
     try:
-        await mirror.push(branch, commits[-1], expected=parent)
+        return await mirror.publish(branch, parent, drafts, Author(identity.name, identity.email), expected=parent)
     except GitFailed as error:
         if error.failure.reaction is Reaction.RECOMPUTE:
             return []
         raise
-    return commits
 
 
-def _oldest(runs: Sequence[CanaryRun]) -> float:
+def oldest(runs: Sequence[CanaryRun]) -> float:
     """No commit for these runs is older."""
     return min((run.status.finished_at or run.spec.started_at).timestamp() for run in runs)
 

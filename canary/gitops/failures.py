@@ -35,11 +35,12 @@ class Reaction(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`reason` is CamelCase and stable; `text` is the scrubbed prose."""
+    """`reason` is CamelCase and stable; `text` is the scrubbed prose; `wait` are the seconds that the server asked for, if it did."""
 
     reason: str
     reaction: Reaction
     text: str
+    wait: float = 0.0
 
     @property
     def of_the_push(self) -> bool:

@@ -9,19 +9,22 @@ that. Libraries were rejected: none has partial clone, leases and signing togeth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from canary.gitops.command import Git, Patience
 from canary.gitops.credentials import GitAuth
-from canary.gitops.failures import Failure, GitFailed, Reaction
+from canary.gitops.failures import GitFailed
 from canary.gitops.message import EFFECT_TRAILER
+from canary.gitops.reading import Reader, lines, quoted
+from canary.gitops.signing import Author, Signer, committing
+
+__all__ = ["DEPTH", "Author", "Draft", "Mirror", "Tip"]
 
 DEPTH = 50
 """Commits fetched of a branch: enough to find our own again after a crash, mostly."""
@@ -29,27 +32,8 @@ DEEPER = 1000
 """Commits fetched when the first ones are all younger than what is looked for."""
 SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
-CHUNK = 4 * 1024 * 1024
-"""Bytes of blobs read at once, about."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
-
-
-@dataclass(frozen=True, slots=True)
-class TreeEntry:
-    """One file of a commit."""
-
-    mode: str
-    oid: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who commits."""
-
-    name: str
-    email: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +53,12 @@ class Draft:
     modes: Mapping[str, str]
 
 
-class Mirror:
+class Mirror(Reader):
     """One repository with one set of credentials. Not safe for concurrent use."""
 
-    def __init__(self, folder: Path, url: str, auth: GitAuth, *, patience: Patience | None = None) -> None:
-        self._git = Git(folder / "mirror.git", url, auth, patience or Patience())
+    def __init__(self, folder: Path, url: str, auth: GitAuth, *, patience: Patience | None = None, signer: Signer | None = None) -> None:
+        super().__init__(Git(folder / "mirror.git", url, auth, patience or Patience()))
+        self._signer = signer
         self._first_size = 0
 
     async def fetch(self, branch: str, *, since: float = math.inf) -> Tip | None:
@@ -136,28 +121,6 @@ class Mirror:
         except FileNotFoundError:
             return frozenset()
 
-    async def files(self, commit: str, *folders: str) -> list[TreeEntry]:
-        """All regular files of a commit, or of these folders of it; needs no blob."""
-        out = await self._git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *(f"{folder}/" for folder in folders))
-        return await asyncio.to_thread(_entries, out)
-
-    async def blobs(
-        self, commit: str, oids: Collection[str], *, max_bytes: int, worth: Callable[[bytes], bool] = lambda _: True
-    ) -> tuple[dict[str, bytes], frozenset[str]]:
-        """Contents by id of blobs of a commit, and the ids of those larger than `max_bytes`, which are not read.
-
-        `worth`: which contents are kept, so that a large repository is never in memory as a whole.
-        """
-        wanted = list(dict.fromkeys(oids))
-        await self._complete(commit, wanted)
-        sizes = await self._sizes(wanted)
-        small = [(oid, sizes[oid]) for oid in wanted if sizes[oid] <= max_bytes]
-        found: dict[str, bytes] = {}
-        for chunk in _chunks(small):
-            out = await self._git.run("cat-file", "--batch", stdin=_lines([oid for oid, _ in chunk]))
-            found |= await asyncio.to_thread(_contents, out, chunk, worth)
-        return found, frozenset(wanted) - dict(small).keys()
-
     async def _complete(self, commit: str, oids: Sequence[str]) -> None:
         """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
         if not oids:
@@ -173,18 +136,9 @@ class Mirror:
                 "--filter=blob:none",
                 "--stdin",
                 "origin",
-                stdin=_lines(wanted),
+                stdin=lines(wanted),
                 network=True,
             )
-
-    async def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
-        if not oids:
-            return {}
-        out = await self._git.run("cat-file", "--batch-check", stdin=_lines(oids), network=True)
-        parts = [line.split() for line in out.decode().splitlines()]
-        if unread := [part[0] for part in parts if len(part) != 3]:
-            raise GitFailed(Failure("Local", Reaction.BACK_OFF, f"object {unread[0]} cannot be read"))
-        return {part[0]: int(part[2]) for part in parts}
 
     async def commit(self, parent: str | None, drafts: Sequence[Draft], author: Author) -> list[str]:
         """A chain of commits on `parent` (None: the first one is an orphan), in one process; their ids."""
@@ -204,17 +158,60 @@ class Mirror:
                 stream.insert(1, b"reset refs/canary/work")  # what an earlier commit left there is no parent of an orphan
             for path, content in draft.edits.items():
                 if content is None:
-                    stream.append(b"D " + _quoted(path))
+                    stream.append(b"D " + quoted(path))
                 else:
-                    stream += [f"M {draft.modes.get(path, '100644')} inline ".encode() + _quoted(path), _data(content)]
+                    stream += [f"M {draft.modes.get(path, '100644')} inline ".encode() + quoted(path), _data(content)]
         stream += [b"get-mark :%d" % number for number in range(1, len(drafts) + 1)]
         out = await self._git.run("fast-import", "--quiet", "--force", "--done", stdin=b"\n".join([*stream, b"done", b""]))
-        return out.decode().split()
+        commits = out.decode().split()
+        return await self._signer.signed(self._git, commits, author) if self._signer else commits
+
+    async def publish(self, branch: str, parent: str | None, drafts: Sequence[Draft], author: Author, *, expected: str | None) -> list[str]:
+        """Commits on `parent`, as the new end of the branch, which is at `expected` now; their ids. Raises GitFailed as `push`."""
+        commits = await self.commit(parent, drafts, author)
+        await self.push(branch, commits[-1], expected=expected)
+        return commits
 
     async def push(self, branch: str, new: str, *, expected: str | None) -> None:
         """Move the branch from `expected` (None: it must not exist) to `new`. Raises GitFailed; Stale when somebody was faster."""
         lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
         await self._git.run("push", "--porcelain", "--no-verify", lease, "origin", f"{new}:refs/heads/{branch}", network=True)
+
+    async def has(self, tip: str, commit: str) -> bool:
+        """Whether the commit is in the history of `tip`, as far as that was fetched."""
+        out = await self._git.run("rev-list", f"--max-count={DEEPER}", tip, "--")
+        return commit in out.decode().split()
+
+    async def blob_ids(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """Ids of these files of a commit, by path; needs no blob."""
+        out = await self._git.run("--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit, "--", *paths)
+        rows = [line.partition("\t") for line in out.decode(errors="replace").split("\0") if line]
+        return {path: head.split()[2] for head, _, path in rows}
+
+    async def tag(self, name: str, commit: str, message: str, author: Author) -> None:
+        """An annotated tag on the server, signed as commits are. Raises GitFailed; one of this name that is there already is Stale."""
+        base = committing(self._git, author)
+        if self._signer:
+            async with self._signer.ready(base) as git:
+                await git.run("tag", "-s", "-f", "-F", "-", name, commit, stdin=message.encode())
+        else:
+            await base.run("tag", "-a", "-f", "-F", "-", name, commit, stdin=message.encode())
+        ref = f"refs/tags/{name}"
+        await self._git.run("push", "--porcelain", "--no-verify", f"--force-with-lease={ref}:", "origin", f"{ref}:{ref}", network=True)
+
+    async def tagged(self, name: str) -> str | None:
+        """The commit that the server's tag is on; None without it."""
+        ref = f"refs/tags/{name}"
+        out = await self._git.run("ls-remote", "origin", ref, f"{ref}^{{}}", network=True)
+        found = {row[1]: row[0] for line in out.decode(errors="replace").splitlines() if len(row := line.split("\t")) == 2}
+        return found.get(f"{ref}^{{}}") or found.get(ref)
+
+    async def fetch_commit(self, commit: str) -> None:
+        """Have one commit, wherever the server has it. Raises GitFailed."""
+        await self._ensure()
+        await self._git.run(
+            "fetch", "-q", "--no-tags", "--no-write-fetch-head", "--depth=1", "--filter=blob:none", "origin", commit, network=True
+        )
 
     async def tidy(self) -> None:
         """Make the mirror anew when it has grown too much: nothing collects garbage here."""
@@ -236,52 +233,5 @@ class Mirror:
             await self._git.run("init", "-q", "--bare", "--template=", "--initial-branch=canary-none")
 
 
-def _entries(out: bytes) -> list[TreeEntry]:
-    """Regular files in what `ls-tree -z` says. In a thread: a repository may hold many."""
-    entries = []
-    for line in out.split(b"\0"):
-        head, _, path = line.partition(b"\t")
-        parts = head.decode().split()
-        if len(parts) == 3 and parts[1] == "blob" and parts[0] in {"100644", "100755"}:
-            with contextlib.suppress(UnicodeDecodeError):  # a path that is no text is nothing that we would edit
-                entries.append(TreeEntry(parts[0], parts[2], path.decode()))
-    return entries
-
-
-def _contents(out: bytes, sizes: Sequence[tuple[str, int]], worth: Callable[[bytes], bool]) -> dict[str, bytes]:
-    """What `cat-file --batch` says of these blobs, as far as it is worth keeping."""
-    found, begin = {}, 0
-    for oid, size in sizes:
-        begin = out.index(b"\n", begin) + 1
-        content = out[begin : begin + size]
-        begin += size + 1
-        if worth(content):
-            found[oid] = content
-    return found
-
-
-def _chunks(sizes: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
-    chunk: list[tuple[str, int]] = []
-    room = CHUNK
-    for oid, size in sizes:
-        chunk.append((oid, size))
-        room -= size + 100
-        if room <= 0:
-            yield chunk
-            chunk, room = [], CHUNK
-    if chunk:
-        yield chunk
-
-
-def _lines(oids: Sequence[str]) -> bytes:
-    return "".join(f"{oid}\n" for oid in oids).encode()
-
-
 def _data(content: bytes) -> bytes:
     return b"data %d\n%b" % (len(content), content)
-
-
-def _quoted(path: str) -> bytes:
-    """A path as git quotes it in C style: every byte that is not plain as three octal digits."""
-    plain = b"".join(bytes([byte]) if 32 <= byte < 127 and byte not in b'"\\' else b"\\%03o" % byte for byte in path.encode())
-    return b'"' + plain + b'"'

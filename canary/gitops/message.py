@@ -50,6 +50,38 @@ def revert_message(run: CanaryRun, cluster: str, changes: Sequence[tuple[str, st
     return _message(subject, lines, _trailers(run, cluster, effect=revert_effect(run)))
 
 
+def tag_message(run: CanaryRun, cluster: str) -> str:
+    """For the tag on a commit that was promoted."""
+    images = ", ".join(sorted({_short(image) for image in run.spec.release.images.values()})) or "a release"
+    head = clean(f"canary({_object(run)}): {images} promoted on {cluster}")
+    return _message(head, [_why(run)], _trailers(run, cluster, effect=f"tag {run.metadata.name}"))
+
+
+def proposal_body(message: str, branch: str) -> str:
+    """The body of a pull request, from the message of its commit.
+
+    In a fenced block, because words from the cluster may look like a heading, a mention of somebody, or a marker of ours.
+    """
+    text = message.partition("\n")[2].strip("\n").replace("```", "'''").replace("<!--", "<! --")
+    return (
+        f"A release failed and was taken back in the cluster; `{branch}` still asks for it. Merge this to make them agree, or close it: it is not opened "
+        f"again for this run.\n\n```text\n{text}\n```"
+    )
+
+
+def status_text(run: CanaryRun, cluster: str) -> str:
+    """One line beside a commit."""
+    images = ", ".join(sorted({_short(image) for image in run.spec.release.images.values()})) or "the release"
+    match run.status.outcome:
+        case "":
+            text = f"{images} is being analysed on {cluster}"
+        case "succeeded":
+            text = f"{images} is promoted on {cluster}"
+        case outcome:
+            text = f"{outcome} on {cluster}: {_why(run)}"
+    return clean(text, limit=140)
+
+
 def subject(message: str) -> str:
     """The first line."""
     return message.partition("\n")[0]

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from canary.gitops.agenda import HOURLY
 from canary.gitops.command import Patience
+from canary.gitops.forges.client import Throttles
 from canary.gitops.queue import Key, Queue, effect_name
 from canary.gitops.tools import OnEffect, Tools, Warn
 from canary.gitops.worker import Worker
@@ -80,6 +81,7 @@ class Outbox:
                 warn=self._warn,
                 clock=self._clock,
                 patience=self._patience,
+                throttles=Throttles(self._clock),
             )
             stack.callback(self._cluster.on_change(self._on_change))
             self._queue.fill()
@@ -89,6 +91,7 @@ class Outbox:
                 for task in self._tasks.values():
                     task.cancel()
                 await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+                await asyncio.gather(*(worker.stop() for worker in self._workers.values()), return_exceptions=True)
 
     async def _work(self) -> None:
         while True:
@@ -146,7 +149,6 @@ class Outbox:
 
     def _on_secret(self, key: Key, version: str) -> None:
         for (namespace, _), worker in self._workers.items():
-            name, used = worker.secret
-            if namespace == key[0] and name == key[1] and used != version:
+            if namespace == key[0] and worker.used.get(key[1], version) != version:
                 worker.mended()
                 self._wake.set()

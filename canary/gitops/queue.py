@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from canary.api.canaryrun import CanaryRun, EffectState, EffectStatus, RunPhase, parse_canary_run
 from canary.api.errors import InvalidObject
 from canary.core.errors import Conflict, NotFound
+from canary.gitops.wanted import PENDING
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CANARY_RUNS, Object
 
@@ -34,7 +35,7 @@ def effect_name(kind: str, sink: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One effect that waits. `kind` is record or revert."""
+    """One effect that waits. `kind` is one of those of `wanted`."""
 
     run: CanaryRun
     effect: EffectStatus
@@ -103,14 +104,12 @@ class Queue:
         except InvalidObject as error:
             log.warning("its outcome is not written: %s", error)
             return False
-        if run.status.phase is RunPhase.RUNNING:
-            return False
-        names = {effect.name.partition("/")[2] for effect in run.status.effects if not effect.state.final}
+        names = {effect.name.partition("/")[2] for effect in run.status.effects if _waits(run, effect)}
         sinks = tuple((key[0], name) for name in sorted(names))
         self._sinks_of[key] = sinks
         for sink in sinks:
             self._waiting[sink][key[1]] = run
-        return True
+        return bool(sinks)
 
     def forget(self, key: Key) -> None:
         """The run is gone, or is about to be taken in anew."""
@@ -125,7 +124,7 @@ class Queue:
             Item(run, effect, effect.name.partition("/")[0])
             for run in self._waiting.get(sink, {}).values()
             for effect in run.status.effects
-            if effect.name.partition("/")[2] == sink[1] and not effect.state.final
+            if effect.name.partition("/")[2] == sink[1] and _waits(run, effect)
         ]
         return sorted(found, key=lambda one: (one.effect.state is EffectState.BLOCKED, one.run.spec.started_at, *one.id))
 
@@ -163,3 +162,8 @@ class Queue:
         changed = [note.of(one).to_dict() if one.name == effect else one.to_dict() for one in effects]
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": {"effects": changed}}
         return await self._cluster.merge(CANARY_RUNS, meta["namespace"], meta["name"], patch, subresource="status")
+
+
+def _waits(run: CanaryRun, effect: EffectStatus) -> bool:
+    """Of a run under way nothing can be written but that it is."""
+    return not effect.state.final and (run.status.phase is not RunPhase.RUNNING or effect.name.startswith(f"{PENDING}/"))

@@ -1,4 +1,4 @@
-"""The record of one run: what was tried, what was measured, how it ended. JSON, sorted, at most 32 KiB, no secrets.
+"""The record of one run: what was tried, what was measured tick by tick, how it ended. JSON, sorted, at most 32 KiB, no secrets.
 
 It goes to a branch of its own: a commit on the branch that a cluster is delivered from would make every Kustomization run again.
 """
@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canary import __version__
 from canary.api.canaryrun import CanaryRun, CheckEvidence, ReleaseInfo
+from canary.api.status import RunRow
+from canary.core.evidence import thinned
 from canary.gitops.failures import plain, scrub
 from canary.gitops.message import clean
 
 SCHEMA = 1
 MAX_BYTES = 32 * 1024
+MAX_HISTORY = 10 * 1024
+"""Bytes of rows as the API has them, which are some 22 KiB here: about 130 ticks of two checks. Longer runs are thinned, by the same rule as there."""
 MAX_REASON = 2000
 POINTER = "promoted.json"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -55,15 +59,18 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
         "checks": [_check(check) for check in status.checks],
+        "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,
     }
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """Sorted and indented, so that a person can read a diff of it. What is too large loses queries, then checks, then images."""
+    """Sorted and indented, so that a person can read a diff of it. What is too large loses queries, then ticks, then checks, then images."""
     text = _json(data)
     if len(text) > MAX_BYTES and data.get("checks"):
         data = {**data, "truncated": True, "checks": [{key: check[key] for key in check.keys() - {"query"}} for check in data["checks"]]}
+    while len(text := _json(data)) > MAX_BYTES and len(rows := data.get("history") or []) > 2:
+        data = {**data, "truncated": True, "history": [rows[0], *rows[2:-1:2], rows[-1]]}
     while len(text := _json(data)) > MAX_BYTES and data.get("checks"):
         data = {**data, "checks": data["checks"][: len(data["checks"]) // 2]}
     if len(text) > MAX_BYTES:
@@ -95,6 +102,15 @@ def _check(check: CheckEvidence) -> dict[str, Any]:
     """One check, with its query: a verdict that cannot be asked again explains nothing."""
     data = check.model_dump(mode="json", by_alias=True, exclude_none=True)
     return data | ({"query": scrub(check.query)} if check.query else {})
+
+
+def _row(row: RunRow, started: datetime) -> dict[str, Any]:
+    """One tick, with its time in full. What hooks answered is text from outside."""
+    data = row.to_dict()
+    at = data.pop("at", None)
+    if row.gates:
+        data["gates"] = [scrub(text) for text in row.gates]
+    return data | ({"time": _time(started + timedelta(seconds=at))} if at is not None else {})
 
 
 def _release(info: ReleaseInfo) -> dict[str, Any]:

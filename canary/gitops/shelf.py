@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from canary.api.canaryrun import CanaryRun, RunPhase
 from canary.gitops import record
-from canary.gitops.git import Mirror, Tip, TreeEntry
+from canary.gitops.git import Mirror, Tip
+from canary.gitops.reading import TreeEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ again, and only the wanted leaf may differ. What is shared (anchors, aliases, me
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,32 @@ def replace(text: str, changes: Mapping[tuple[int, Path], str]) -> str:
     return out
 
 
+def replace_block(text: str, key: tuple[int, Path], value: str) -> str:
+    """The text with lines of one literal block scalar changed. Raises Unsafe (another style, or anything else would change)."""
+    before = leaves(text)
+    number = _only(before, key)
+    leaf = before[number]
+    if leaf.style != "|":
+        raise Unsafe(f"has no literal block (`|`) at {show(leaf.path)}")
+    _check(dataclasses.replace(leaf, style=None), {(one.document, one.value) for one in before if one.alias})
+    old, new = leaf.value.split("\n"), value.split("\n")
+    lines = text[leaf.start : leaf.end].split("\n")
+    if len(old) != len(new):
+        raise Unsafe("lines are neither added nor removed in a block")
+    for at, (was, wanted) in enumerate(zip(old, new, strict=True), 1):
+        if was != wanted:
+            line = lines[at].removesuffix("\r") if at < len(lines) else ""
+            if not line.endswith(was) or line.removesuffix(was).strip(" "):
+                raise Unsafe(f"has a block at {show(leaf.path)} that is not understood")
+            lines[at] = line.removesuffix(was) + wanted + lines[at][len(line) :]
+    out = text[: leaf.start] + "\n".join(lines) + text[leaf.end :]
+    expected = [one.meaning for one in before]
+    expected[number] = (leaf.document, leaf.path, value, False, leaf.tag, leaf.anchors)
+    if [one.meaning for one in leaves(out)] != expected:
+        raise Unsafe("would change in more places than wanted")
+    return out
+
+
 def decode(content: bytes) -> str:
     """Text of a file, strictly UTF-8. Raises Unsafe."""
     try:
@@ -108,7 +135,7 @@ def _token(leaf: Leaf, value: str) -> str:
         raise Unsafe("a value with line breaks is not spliced")
     if leaf.style == "'":
         return "'" + value.replace("'", "''") + "'"
-    if leaf.style is None and _reads_back(value):
+    if leaf.style is None and (_reads_back(value) or _both_numbers(leaf.value, value)):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -119,6 +146,16 @@ def _reads_back(value: str) -> bool:
         return bool(yaml.safe_load(f"a: {value}") == {"a": value} and yaml.safe_load(f"[{value}, 1]") == [value, 1])
     except (yaml.YAMLError, ValueError):
         return False
+
+
+def _both_numbers(old: str, new: str) -> bool:
+    """Whether a number takes the place of a number, and is written as readers would write it: `1.20` would become `1.2`."""
+    try:
+        was, now = yaml.safe_load(old), yaml.safe_load(new)
+    except (yaml.YAMLError, ValueError):
+        return False
+    kinds = (int, float)
+    return type(was) in kinds and type(now) in kinds and (str(now) if isinstance(now, int) else f"{now:g}") == new
 
 
 def show(path: Path) -> str:

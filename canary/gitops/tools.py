@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from canary.gitops.command import Patience
+from canary.gitops.forges.client import Throttles
 from canary.gitops.queue import Queue
 from canary.gitops.turns import Turns
 from canary.kube.cluster import Cluster
@@ -30,3 +31,4 @@ class Tools:
     clock: Callable[[], float]
     patience: Patience
     turns: Turns = field(default_factory=Turns)
+    throttles: Throttles = field(default_factory=Throttles)

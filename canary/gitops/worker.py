@@ -7,22 +7,19 @@ sink here, because fifty more attempts would lock the account. What is blocked i
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
 import logging
 import math
 import random
-import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from canary.api.canaryrun import EffectState
 from canary.api.gitsink import GitSink, parse_git_sink
 from canary.core.errors import CanaryError, NotFound
+from canary.gitops import wanted
+from canary.gitops.access import Access
 from canary.gitops.agenda import HOURLY, Agenda
 from canary.gitops.carrier import Carrier
-from canary.gitops.credentials import auth_from
 from canary.gitops.failures import Failure, Reaction, as_failure
 from canary.gitops.git import Mirror
 from canary.gitops.queue import Item, Key, Note
@@ -37,6 +34,8 @@ SHORTEST, LONGEST = 2.0, 600.0
 MINUTE = 60.0
 """Seconds after which a sink that was refused asks whether its Secret is another one now. It takes only the right to get it; where the Secrets are
 watched anyway (for tracked configs), the watch tells at once. To watch all Secrets of a cluster for this alone was rejected."""
+_CLOSED = {"Auth", "Forbidden", "Rejected", "Moved", "Certificate"}
+"""Why a forge, which only some writes need, does not let us."""
 BATCH = 50
 """Runs written with one push."""
 
@@ -46,19 +45,20 @@ class Worker:
 
     def __init__(self, key: Key, tools: Tools) -> None:
         self.key = key
-        self.secret = ("", "")
-        """Name and version of the Secret that was used."""
         self._tools = tools
         self._agenda = Agenda()
-        self._carrier = Carrier(tools, self._agenda)
-        self._mirror: Mirror | None = None
-        self._made_of: tuple[str, ...] = ()
-        self._folder = tools.folder / hashlib.sha256("/".join(key).encode()).hexdigest()[:16]
+        self._access = Access(key, tools)
+        self._carrier = Carrier(tools, self._agenda, self._access)
         self._look_at = 0.0
         self._missing: Failure | None = None
         self._rest_until = 0.0
         self._ask_at = math.inf
         self._failures = 0
+
+    @property
+    def used(self) -> Mapping[str, str]:
+        """Versions of the Secrets that were used, by name."""
+        return self._access.used
 
     def mended(self) -> None:
         """Sink or Secret changed: whoever mended it wants to see it work."""
@@ -97,7 +97,11 @@ class Worker:
 
     async def close(self) -> None:
         """The sink is gone for good."""
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await self._access.close()
+
+    async def stop(self) -> None:
+        """The outbox ends; what is on the disk stays."""
+        await self._access.close(for_good=False)
 
     async def _drain(self, body: Object) -> None:
         sink, began = parse_git_sink(body), self._agenda.round
@@ -108,7 +112,7 @@ class Worker:
             # a sink that is changed while it waits or works is left as soon as that is known, and drained anew as it is then
             if self._agenda.round != began:
                 return
-            mirror = await self._ready_mirror(sink)
+            mirror = await self._access.mirror(sink)
             if self._look_at <= self._tools.clock():
                 await self._look(mirror, sink)
             while self._agenda.round == began and (batches := self._batches(but=carried)):
@@ -130,18 +134,18 @@ class Worker:
             self._look_at = math.inf if there else self._tools.clock() + HOURLY
 
     def _refused(self) -> Failure | None:
-        """The first push of this sink that a branch does not let pass."""
+        """The first push of this sink that a branch does not let pass, or what keeps the forge closed to it."""
         for item in self._tools.queue.of(self.key):
             failure = Failure(item.effect.reason, Reaction.BLOCKED, item.effect.error)
-            if item.effect.state is EffectState.BLOCKED and failure.of_the_push:
+            if item.effect.state is EffectState.BLOCKED and (failure.of_the_push or failure.reason in _CLOSED):
                 return failure
         return None
 
     def _batches(self, *, but: Collection[Key]) -> list[list[Item]]:
-        """The next writes that are due, by kind: records, then reverts. Nothing is carried twice in one drain."""
+        """The next writes that are due, by kind: records, then reverts, then the rest. Nothing is carried twice in one drain."""
         due = [item for item in self._due_items() if item.id not in but]
-        due.sort(key=lambda item: item.kind)  # stable: the order of the queue holds within a kind
-        return [list(items)[:BATCH] for _, items in groupby(due, key=lambda item: item.kind)]
+        due.sort(key=_order)  # stable: the order of the queue holds within a kind
+        return [list(items)[:BATCH] for _, items in groupby(due, key=_order)]
 
     async def _orphaned(self) -> None:
         """The sink was deleted. It may be on its way from one owner to another, so what waits is given up only an hour later."""
@@ -162,12 +166,12 @@ class Worker:
         self._failures += 1
         blocked = failure.reaction is Reaction.BLOCKED
         longest = min(LONGEST, SHORTEST * 2 ** min(self._failures, 20))
-        wait = HOURLY if blocked else random.uniform(SHORTEST, longest)
+        wait = HOURLY if blocked else max(failure.wait, random.uniform(SHORTEST, longest))
         if self._agenda.round == in_round:
             self._rest_until = self._tools.clock() + wait
             self._plan_to_ask(if_so=blocked)
-        if failure.reason in {"Local", "Unknown", "Stale"} and self._mirror:
-            await self._mirror.drop()
+        if failure.reason in {"Local", "Unknown", "Stale"}:
+            await self._access.drop()
         log.warning("git: %s", failure.text, extra={"fields": {"sink": "/".join(self.key), "reason": failure.reason}})
         try:
             for item in self._due_items()[:1]:
@@ -179,36 +183,23 @@ class Worker:
             await report(self._tools.cluster, body, failure=failure, push=None, now=self._tools.clock())
 
     def _plan_to_ask(self, *, if_so: bool) -> None:
-        """Ask for the Secret in a minute, if it is the reason why the sink was refused, or may be."""
-        self._ask_at = self._tools.clock() + MINUTE if if_so and self.secret[0] else math.inf
+        """Ask for the Secrets in a minute, if they are the reason why the sink was refused, or may be."""
+        self._ask_at = self._tools.clock() + MINUTE if if_so and self.used else math.inf
 
     async def _ask_for_the_secret(self) -> None:
-        """Has somebody changed the Secret that this sink was refused with?"""
+        """Has somebody changed a Secret that this sink was refused with?"""
         self._plan_to_ask(if_so=True)
-        try:
-            version = (await self._tools.cluster.read(SECRETS, self.key[0], self.secret[0]))["metadata"]["resourceVersion"]
-        except NotFound:
-            version = ""
-        except CanaryError as error:
-            log.info("git: sink %s/%s: %s", *self.key, error)
-            return
-        if version != self.secret[1]:
-            self.mended()
+        for name, known in dict(self.used).items():
+            try:
+                version = (await self._tools.cluster.read(SECRETS, self.key[0], name))["metadata"]["resourceVersion"]
+            except NotFound:
+                version = ""
+            except CanaryError as error:
+                log.info("git: sink %s/%s: %s", *self.key, error)
+                return
+            if version != known:
+                self.mended()
 
-    async def _ready_mirror(self, sink: GitSink) -> Mirror:
-        """The mirror of this sink, with credentials as they are now."""
-        url, ref = sink.spec.repository.url, sink.spec.repository.secret_ref
-        data: dict[str, bytes] = {}
-        self.secret = ("", "")
-        if ref is not None:
-            self.secret = (ref.name, "")
-            body = await self._tools.cluster.read(SECRETS, self.key[0], ref.name)
-            data = {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
-            self.secret = (ref.name, body["metadata"]["resourceVersion"])
-        made_of = (url, *self.secret)
-        if self._mirror is None or self._made_of != made_of:
-            folder = self._folder / hashlib.sha256(url.encode()).hexdigest()[:16]
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
-            auth = await asyncio.to_thread(auth_from, url, data, folder)
-            self._mirror, self._made_of = Mirror(folder, url, auth, patience=self._tools.patience), made_of
-        return self._mirror
+
+def _order(item: Item) -> int:
+    return wanted.ORDER.get(item.kind, len(wanted.ORDER))

@@ -1,6 +1,6 @@
 """Calls webhooks: one POST, a verdict, and the answer's text.
 
-The only module that imports httpx, on aiohttp's transport (its own async transport costs 3 to 9 times the CPU: ADR 5). What passes:
+The only module of the hooks that imports httpx, on aiohttp's transport (its own async transport costs 3 to 9 times the CPU: ADR 5). What passes:
 every 2xx (upstream refuses 203 and above, contrary to its documentation), or exactly `successCodes`. Retries as upstream: connection
 errors, time-outs, 429 and 5xx except 501, after 1, 2, 4 ... at most 30 seconds, or what `Retry-After` says. Unlike upstream the body of
 a failed answer is kept, so that the event says why (reference flagger-analysis 2.1).

@@ -77,9 +77,9 @@ class WatchedCluster:
         """Cached objects of a namespace, or all. Errors as `get`."""
         return self._store(resource, namespace).list(namespace if resource.namespaced else None)
 
-    async def read(self, resource: Resource, namespace: str, name: str) -> Object:
+    async def read(self, resource: Resource, namespace: str, name: str, *, params: Mapping[str, str] | None = None) -> Object:
         """A GET. The answer also refreshes the cache."""
-        return self._wrote(resource, await self.client.get(resource, namespace, name))
+        return self._wrote(resource, await self.client.get(resource, namespace, name, params=params))
 
     async def create(self, resource: Resource, body: Object) -> Object:
         """POST."""
@@ -113,7 +113,7 @@ class WatchedCluster:
             self._reflectors[resource].store.removed(namespace if resource.namespaced else "", name, gone)
 
     def _wrote(self, resource: Resource, answer: Object) -> Object:
-        if self._covers(resource, answer["metadata"].get("namespace", "")):
+        if self._covers(resource, (answer.get("metadata") or {}).get("namespace", "")):
             self._reflectors[resource].store.put(answer)
         return answer
 

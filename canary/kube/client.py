@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -80,9 +80,9 @@ class ApiClient:
         answer = await self._transport.send(Request(verb="get", method="GET", resource=None, path="/version", label="version"))
         return str(answer.get("gitVersion", ""))
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+    async def get(self, resource: Resource, namespace: str, name: str, *, params: Mapping[str, str] | None = None) -> Object:
         """One object. Raises NotFound."""
-        return await self._transport.send(build("get", resource, namespace, name))
+        return await self._transport.send(build("get", resource, namespace, name, params=params))
 
     async def list(self, resource: Resource, namespace: str | None = None, *, limit: int = 0, label_selector: str = "") -> Ops:
         """All objects, or the first `limit` of them in one request. Raises NotFound when the kind is not installed."""

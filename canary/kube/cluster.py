@@ -7,7 +7,7 @@ at once, so that the next tick sees what this one did even when the watch lags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from canary.kube.resource import Object, Resource
@@ -37,8 +37,8 @@ class Cluster(Protocol):
         """All cached objects of a namespace, or of the watch scope."""
         ...
 
-    async def read(self, resource: Resource, namespace: str, name: str) -> Object:
-        """A GET past the cache. Raises NotFound."""
+    async def read(self, resource: Resource, namespace: str, name: str, *, params: Mapping[str, str] | None = None) -> Object:
+        """A GET past the cache, with `params` in its query (aggregated APIs take some). Raises NotFound."""
         ...
 
     async def create(self, resource: Resource, body: Object) -> Object:

@@ -1,34 +1,54 @@
 """Asks the metrics of a canary: which source, which text, which value.
 
 Knows the three kinds of a metric entry (built-in of the mesh, inline query, MetricTemplate) and turns each into one `Sample`. The
-router's built-in queries arrive as an argument, because plug-ins do not know one another.
+router's built-in queries arrive as an argument, because plug-ins do not know one another. Identical questions are asked once (`sharing`),
+and a source that does not answer is left alone for a while (`breaker`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from canary.api.analysis import Metric
 from canary.api.canary import Canary
 from canary.api.metrictemplate import MetricTemplate, parse_metric_template
+from canary.core.arms import ArmQueries
+from canary.core.counted import Counters, Past
 from canary.core.errors import CanaryError, Rejected
 from canary.core.model import ProvidersResult, Sample
 from canary.kube.cluster import Cluster
 from canary.kube.resource import METRIC_TEMPLATES, SECRETS
-from canary.metrics import registry
-from canary.metrics.base import MetricProvider, Source
+from canary.metrics import arms, registry
+from canary.metrics.base import MetricProvider, Refused, Source, Unreachable
+from canary.metrics.breaker import Breakers, Failure
 from canary.metrics.gotemplate import TemplateError
+from canary.metrics.http import place
+from canary.metrics.prometheus import PrometheusProvider
 from canary.metrics.render import render_query
+from canary.metrics.sharing import MEMORY, Sharing
+
+T = TypeVar("T")
+
+GRACE = 1.0
+"""Seconds that a provider may overrun its time before it is cut off."""
+ONE_LINE = frozenset({"prometheus", "graphite"})
+"""Types whose queries are collapsed to one line, as upstream."""
 
 
 class Asker:
-    """Renders and asks. `metrics_server` is the default Prometheus of built-in checks and inline queries."""
+    """Renders and asks. `metrics_server` is the default Prometheus of built-in checks and inline queries; `clock` is monotonic, `now` is Unix time."""
 
-    def __init__(self, *, metrics_server: str) -> None:
+    def __init__(self, *, metrics_server: str, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
         self._metrics_server = metrics_server
         self._providers: dict[str, MetricProvider] = {}
+        self._sharing: Sharing[Sample] = Sharing(clock)
+        self._breakers = Breakers(clock)
+        self._now = now
 
     async def builtin(self, canary: Canary, metric: Metric, *, template: str, unit_ms: float, timeout: float) -> Sample:
         """A built-in check; durations come back in milliseconds, whatever the mesh counts in."""
@@ -41,14 +61,26 @@ class Asker:
         """The deprecated inline `query`, against the same Prometheus."""
         return await self._ask(self._default(canary), metric.query, canary, metric, timeout)
 
-    async def template(self, canary: Canary, metric: Metric, cluster: Cluster, *, timeout: float) -> Sample:
-        """A MetricTemplate. A missing template, Secret or provider is an erroneous sample with the reason."""
+    async def template(self, canary: Canary, metric: Metric, cluster: Cluster, *, timeout: float, longest: float = 0.0) -> Sample:
+        """A MetricTemplate. A missing template, Secret or provider is an erroneous sample with the reason.
+
+        `longest`: seconds that a source known to be slow (InfluxDB, an Analysis of Keptn) may take instead of `timeout`.
+        """
         try:
             template = self._find(canary, metric, cluster)
             source = await source_of(template, cluster)
-            return await self._ask(source, template.spec.query, canary, metric, timeout)
+            seconds = max(timeout, min(longest, self._provider(source.type).patience))
+            return await self._ask(source, template.spec.query, canary, metric, seconds)
         except CanaryError as error:
-            return Sample(error=f"{error.message}; {error.hint}" if error.hint else error.message)
+            return Sample(error=told(error))
+
+    async def counters(self, canary: Canary, queries: ArmQueries, *, since: float, timeout: float) -> Counters:
+        """Raw counters of both versions since then (Unix time, seconds; 0: the last ones there are). What fails is its `error`."""
+        return await arms.counters(self._series(canary, timeout), queries, at=self._now(), since=since)
+
+    async def past(self, canary: Canary, queries: ArmQueries, *, timeout: float) -> Past:
+        """The primary's last hour."""
+        return await arms.history(self._series(canary, timeout), queries, at=self._now())
 
     async def probe(self, canary: Canary, cluster: Cluster, *, timeout: float) -> ProvidersResult:
         """Are the sources of this canary reachable? Asked once per source."""
@@ -63,15 +95,11 @@ class Asker:
                     sources["metrics server"] = self._default(canary)
             except CanaryError as error:
                 errors.append(error.message)
-        for name, source in sources.items():
-            try:
-                if problem := await self._provider(source.type).online(source, timeout=timeout):
-                    errors.append(f"{name} ({source.type}): {problem}")
-            except CanaryError as error:
-                errors.append(f"{name}: {error.message}")
-        return ProvidersResult(tuple(errors))
+        found = await asyncio.gather(*(self._online(name, source, timeout) for name, source in sources.items()))
+        return ProvidersResult((*errors, *(problem for problem in found if problem)))
 
     async def close(self) -> None:
+        await self._sharing.close()
         for provider in self._providers.values():
             await provider.close()
 
@@ -79,15 +107,68 @@ class Asker:
         return Source(type="prometheus", address=canary.spec.metrics_server or self._metrics_server)
 
     async def _ask(self, source: Source, template: str, canary: Canary, metric: Metric, seconds: float) -> Sample:
+        variables, one_line = metric.template_variables, source.type in ONE_LINE
         try:
-            text = render_query(template, canary, interval=metric.interval_effective, variables=metric.template_variables)
+            text = render_query(template, canary, interval=metric.interval_effective, variables=variables, one_line=one_line)
         except TemplateError as error:
             return Sample(error=f"the query of metric {metric.name} does not render: {error}", query=template, provider=source.type)
+        window = metric.interval_seconds
+        # The limit is part of the key: a patient question must not inherit the time-out of a hurried one.
+        key = (source.identity, text, window, seconds)
+        # With steps every second, an answer as old as a step would count twice.
+        freshness = min(MEMORY, canary.spec.analysis.interval_seconds / 2)
+        return await self._sharing.ask(key, lambda: self._answer(source, text, window, seconds), freshness=freshness)
+
+    def _series(self, canary: Canary, seconds: float) -> arms.Ask:
+        """Asks the canary's Prometheus for raw series."""
+        source = self._default(canary)
+
+        async def ask(template: str, at: float) -> list[Any]:
+            text = render_query(template, canary, interval="")
+            provider = self._provider(source.type)
+            assert isinstance(provider, PrometheusProvider)
+            return await self._guarded(source, text, lambda: provider.series(source, text, at=at, timeout=seconds), seconds)
+
+        return ask
+
+    async def _answer(self, source: Source, text: str, window: float, seconds: float) -> Sample:
         try:
-            sample = await self._provider(source.type).query(source, text, window_seconds=metric.interval_seconds, timeout=seconds)
+            provider = self._provider(source.type)
+            question = lambda: provider.query(source, text, window_seconds=window, timeout=seconds)  # noqa: E731
+            sample = await self._guarded(source, text, question, seconds)
         except CanaryError as error:
-            return Sample(error=error.message, query=text, provider=source.type)
-        return replace(sample, provider=source.type)
+            sample = Sample(error=told(error))
+        return replace(sample, error=source.scrubbed(sample.error), query=text, provider=source.type)
+
+    async def _online(self, name: str, source: Source, seconds: float) -> str:
+        try:
+            provider = self._provider(source.type)
+            problem = await self._guarded(source, "", lambda: provider.online(source, timeout=seconds), seconds)
+        except CanaryError as error:
+            problem = told(error)
+        return f"{name} ({source.type}): {source.scrubbed(problem)}" if problem else ""
+
+    async def _guarded(self, source: Source, text: str, question: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Ask unless the source's breaker is open, and tell it how that went. Raises Unreachable, Refused, Rejected."""
+        identity = source.identity
+        admission = self._breakers.admit(identity, text)
+        if admission.refusal:
+            raise Unreachable(admission.refusal)
+        name = f"{source.type} {place(source.address)}".rstrip()
+        try:
+            answer = await _bounded(question, name, seconds)
+        except Unreachable as error:
+            failure = Failure(text, source.scrubbed(error.message), error.timed_out, error.retry_after or 0.0)
+            self._breakers.failed(identity, name, failure, admission)
+            raise
+        except Refused:
+            self._breakers.answered(identity)
+            raise
+        except BaseException:  # cancelled, or not asked at all (Rejected): nothing is known of the source
+            self._breakers.abandoned(identity, admission)
+            raise
+        self._breakers.answered(identity)
+        return answer
 
     def _provider(self, kind: str) -> MetricProvider:
         if kind not in self._providers:
@@ -107,6 +188,15 @@ class Asker:
         return parse_metric_template(body)
 
 
+async def _bounded(question: Callable[[], Awaitable[T]], name: str, seconds: float) -> T:
+    """A provider keeps its own time; this is for one that does not. Raises Unreachable."""
+    try:
+        async with asyncio.timeout(seconds + GRACE):
+            return await question()
+    except TimeoutError:
+        raise Unreachable(f"{name} took more than {seconds:g} s", timed_out=True) from None
+
+
 async def source_of(template: MetricTemplate, cluster: Cluster) -> Source:
     """Where a template asks, with its Secret (from the *template's* namespace) read now. Raises NotFound, Rejected."""
     provider = template.spec.provider
@@ -121,4 +211,11 @@ async def source_of(template: MetricTemplate, cluster: Cluster) -> Source:
         secret=secret,
         region=provider.region or "",
         insecure_skip_verify=bool(provider.insecure_skip_verify),
+        cluster=cluster,
+        namespace=template.metadata.namespace,
     )
+
+
+def told(error: CanaryError) -> str:
+    """The error with its way out."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message

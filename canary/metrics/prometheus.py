@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from canary.core.errors import Rejected
+from canary.core.errors import CanaryError, Rejected
 from canary.core.model import Sample
-from canary.metrics.base import Source
+from canary.metrics.base import Refused, Source, Unreachable
+from canary.metrics.retry import patiently
 
 if TYPE_CHECKING:
     from prometheus_api_client import PrometheusConnect
@@ -25,8 +27,13 @@ MAX_CONNECTIONS = 64
 """Clients kept; the key contains credentials, so a rotated token makes a new one and the oldest goes."""
 
 
+_NOT_NOW = re.compile(r"HTTP Status Code (429|502|503|504)\b")
+
+
 class PrometheusProvider:
     """Instant queries. One `PrometheusConnect` per (address, credentials, TLS), all on one pool of threads."""
+
+    patience = 5.0
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
@@ -36,12 +43,26 @@ class PrometheusProvider:
         """The value of a scalar, or of a vector's only element. See `picked` for everything else."""
         try:
             connection = self._connection(source)
-            result = await self._in_thread(connection, text, timeout)
+            deadline = asyncio.get_running_loop().time() + timeout
+            result = await patiently(lambda: self._attempt(connection, source.address, text, deadline), deadline=deadline)
+        except Unreachable:
+            raise
         except Rejected as error:
             return Sample(error=error.message, query=text)
         except Exception as error:  # noqa: BLE001 - whatever the library or requests raises is the source's fault
             return Sample(error=explain(error, source.address), query=text)
         return picked(result, text)
+
+    async def series(self, source: Source, text: str, *, at: float, timeout: float) -> list[Any]:
+        """All series of an instant query at `at` (Unix time, seconds), as the API gives them. Raises as `query`."""
+        try:
+            connection = self._connection(source)
+            deadline = asyncio.get_running_loop().time() + timeout
+            return list(await patiently(lambda: self._attempt(connection, source.address, text, deadline, at=at), deadline=deadline))
+        except CanaryError:
+            raise
+        except Exception as error:
+            raise Refused(explain(error, source.address)) from error
 
     async def online(self, source: Source, *, timeout: float) -> str:
         """`vector(1)` must be 1, as upstream's probe."""
@@ -53,8 +74,19 @@ class PrometheusProvider:
     async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_thread(self, connection: PrometheusConnect, text: str, seconds: float) -> Any:
-        call = partial(connection.custom_query, query=text, timeout=seconds)
+    async def _attempt(self, connection: PrometheusConnect, address: str, text: str, deadline: float, *, at: float | None = None) -> Any:
+        """One query; what the library raises when the server cannot be had becomes Unreachable."""
+        try:
+            return await self._in_thread(connection, text, max(0.01, deadline - asyncio.get_running_loop().time()), at)
+        except Exception as error:
+            timed_out = "Timeout" in type(error).__name__
+            if timed_out or "Connection" in type(error).__name__ or _NOT_NOW.match(str(error)):
+                raise Unreachable(explain(error, address), timed_out=timed_out) from error
+            raise
+
+    async def _in_thread(self, connection: PrometheusConnect, text: str, seconds: float, at: float | None) -> Any:
+        when = None if at is None else {"time": f"{at:.3f}"}
+        call = partial(connection.custom_query, query=text, params=when, timeout=seconds)
         # The thread's own time-out ends it a little before ours, so that no thread is left behind by a cancelled wait.
         async with asyncio.timeout(seconds + 1):
             return await asyncio.get_running_loop().run_in_executor(self._pool, call)

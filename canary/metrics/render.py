@@ -8,10 +8,18 @@ from canary.api.canary import Canary
 from canary.metrics.gotemplate import TemplateError, render
 
 
-def render_query(template: str, canary: Canary, *, interval: str, variables: Mapping[str, str] | None = None, route: str = "") -> str:
-    """The rendered query with every run of white space outside quotes collapsed to one space.
+def render_query(
+    template: str,
+    canary: Canary,
+    *,
+    interval: str,
+    variables: Mapping[str, str] | None = None,
+    route: str = "",
+    one_line: bool = True,
+) -> str:
+    """The rendered query; with `one_line` every run of white space outside quotes is collapsed to one space.
 
-    `route` overrides the route's name (Knative: the latest created revision). Raises TemplateError, with the canary's own
+    Languages in which a line's end means something (SignalFlow, comments of Flux) need `one_line=False`. `route` overrides the route's name (Knative: the latest created revision). Raises TemplateError, with the canary's own
     vocabulary in the text when a function is unknown.
     """
     spec = canary.spec
@@ -29,7 +37,8 @@ def render_query(template: str, canary: Canary, *, interval: str, variables: Map
     }
     functions = {name: (lambda value=value: value) for name, value in values.items()}
     try:
-        return collapse(render(template, functions))
+        text = render(template, functions)
+        return collapse(text) if one_line else text.strip()
     except TemplateError as error:
         if "is not defined" in str(error):
             raise TemplateError(f"{error}; a query may use {', '.join(values)}") from error

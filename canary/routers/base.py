@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from canary.core.arms import ArmQueries
 from canary.core.model import Routes, Unknown
 from canary.core.release import Release
 from canary.kube.resource import Object, Resource
@@ -59,6 +60,8 @@ class Router(Protocol):
     """`request-success-rate` and `request-duration` as query templates (functions as in reference flagger-analysis 1.5)."""
     duration_unit_ms: float
     """What one unit of this mesh's duration query is in milliseconds (1 or 1000)."""
+    arm_queries: ArmQueries | None
+    """Counters of both versions, which judges by evidence need; None: this mesh does not tell the versions apart."""
 
     def resources(self) -> tuple[Resource, ...]:
         """What must be watched for this mesh."""

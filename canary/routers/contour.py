@@ -31,6 +31,7 @@ class ContourRouter:
         code="envoy_response_code",
     )
     duration_unit_ms: Final = 1.0
+    arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER)
 
     def resources(self) -> tuple[Resource, ...]:
         """HTTPProxies."""

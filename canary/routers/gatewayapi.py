@@ -26,6 +26,7 @@ class GatewayApiRouter:
     has_weights: Final = True
     builtin_queries: Final = queries.HTTP
     duration_unit_ms: Final = 1000.0
+    arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER, queries.ISTIO_CLUSTER, checks=queries.HTTP_PRIMARY)
 
     def resources(self) -> tuple[Resource, ...]:
         """HTTPRoutes."""

@@ -30,6 +30,20 @@ class IstioRouter:
         code="response_code",
     )
     duration_unit_ms: Final = 1.0
+    arm_queries: Final = queries.arms(
+        requests="istio_requests_total",
+        buckets="istio_request_duration_milliseconds_bucket",
+        # of those who call, not of those who answer: a pod that is gone reports no errors
+        canary='reporter="source",destination_service_namespace="{{ namespace }}",destination_service_name="{{ service }}-canary"',
+        primary='reporter="source",destination_service_namespace="{{ namespace }}",destination_service_name="{{ service }}-primary"',
+        code="response_code",
+        checks=queries.builtin(
+            requests="istio_requests_total",
+            buckets="istio_request_duration_milliseconds_bucket",
+            selector='reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload=~"{{ target }}-primary"',
+            code="response_code",
+        ),
+    )
 
     def resources(self) -> tuple[Resource, ...]:
         """VirtualServices and DestinationRules."""

@@ -24,6 +24,7 @@ class KubernetesRouter:
     has_weights: Final = False
     builtin_queries: Final = queries.HTTP
     duration_unit_ms: Final = 1000.0
+    arm_queries: Final = None
 
     def resources(self) -> tuple[Resource, ...]:
         """Nothing of a mesh is watched."""

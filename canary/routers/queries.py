@@ -7,6 +7,8 @@ the numerator is an empty vector, and a canary that fails every request would lo
 
 from __future__ import annotations
 
+from canary.core.arms import ArmQueries, ArmSeries
+
 WINDOW = "[{{ interval }}]"
 
 NOT_5XX = '!~"5.*"'
@@ -46,3 +48,52 @@ HTTP = builtin(
     code="status",
 )
 """What applications with a plain HTTP histogram expose; used where the mesh has no series of its own. Durations in seconds."""
+
+
+def arm(*, requests: str, buckets: str, selector: str) -> ArmSeries:
+    """The raw counters of one version."""
+    return ArmSeries(f"{requests}{{{selector}}}", f"{buckets}{{{selector}}}")
+
+
+def arms(*, requests: str, buckets: str, canary: str, primary: str, code: str, checks: dict[str, str] | None = None) -> ArmQueries:
+    """The raw counters of both versions, told apart by their selectors; durations in milliseconds.
+
+    `checks`: the built-in checks of the primary, where they use other series than these.
+    """
+    return ArmQueries(
+        canary=arm(requests=requests, buckets=buckets, selector=canary),
+        primary=arm(requests=requests, buckets=buckets, selector=primary),
+        code=code,
+        checks=checks or builtin(requests=requests, buckets=buckets, selector=primary, code=code),
+    )
+
+
+def envoy_arms(*names: str, checks: dict[str, str] | None = None) -> ArmQueries:
+    """Clusters of an Envoy that routes to the Services of both versions.
+
+    `names` are regular expressions of cluster names in which `ARM` stands for the version. The proxy counts what its clients met, so a pod
+    that dies without a word is seen, too.
+    """
+    canary, primary = ("|".join(names).replace("ARM", version) for version in ("canary", "primary"))
+    return arms(
+        requests="envoy_cluster_upstream_rq",
+        buckets="envoy_cluster_upstream_rq_time_bucket",
+        canary=f'envoy_cluster_name=~"{canary}"',
+        primary=f'envoy_cluster_name=~"{primary}"',
+        code="envoy_response_code",
+        checks=checks,
+    )
+
+
+CONTOUR_CLUSTER = "{{ namespace }}_{{ service }}-ARM_[0-9a-zA-Z-]+"
+"""How Contour names the cluster of a Service, for both of its APIs."""
+ISTIO_CLUSTER = "outbound[|][0-9]+[|][^|]*[|]{{ service }}-ARM[.]{{ namespace }}[.]svc[.].+"
+"""How Istio names it, on gateways that are told to export statistics of clusters."""
+
+HTTP_PRIMARY = builtin(
+    requests="http_request_duration_seconds_count",
+    buckets="http_request_duration_seconds_bucket",
+    selector=f'kubernetes_namespace="{{{{ namespace }}}}",kubernetes_pod_name=~"{{{{ target }}}}-primary{POD}"',
+    code="status",
+)
+"""`HTTP`, about the primary's pods."""

@@ -193,3 +193,69 @@ def test_the_facts_name_target_limits_and_strategy(chat):
         "Traffic routing": "Weight step: 10 max: 50",
     }
     assert alerter.fields(canary(), full=False) == (("Cluster", "eu-1"),)
+
+
+def analysed(*checks):
+    """A canary whose last checks were these."""
+    return Canary.model_validate(
+        {
+            "metadata": {"name": "podinfo", "namespace": "test"},
+            "spec": {"targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "podinfo"}, "analysis": {"interval": "1m"}},
+            "status": {"phase": "Progressing", "checks": list(checks)},
+        }
+    )
+
+
+BAD_RATE = {
+    "name": "request-success-rate",
+    "verdict": "Fail",
+    "value": 92.5,
+    "bound": {"min": 99},
+    "query": "sum(rate(x[1m]))",
+    "window": "1m",
+    "samples": 12,
+    "weight": 30,
+}
+
+
+def test_an_alert_about_checks_says_which_what_and_how_it_was_asked():
+    fields = Alerter(None, chat=GlobalChat(), cluster_name="c1").fields(analysed(BAD_RATE), full=False, checks=True)
+    assert fields == (
+        ("Cluster", "c1"),
+        ("Check", "request-success-rate: Fail at canary weight 30"),
+        ("Value", "92.5 (12 samples in 1m)"),
+        ("Bound", "at least 99"),
+        ("Query", "sum(rate(x[1m]))"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "bound"),
+    [
+        ({"verdict": "NoData", "bound": {"max": 5}}, "no data", "at most 5"),
+        (
+            {"verdict": "Error", "error": "connection refused", "bound": {"min": 1, "max": 5}},
+            "connection refused",
+            "at least 1 and at most 5",
+        ),
+        ({"verdict": "Fail", "bound": {"max": 5}}, "not finite", "at most 5"),
+        ({"verdict": "Error", "error": "nothing to ask", "bound": {}}, "nothing to ask", None),
+    ],
+)
+def test_ignorance_is_told_apart_from_failure_in_an_alert(check, value, bound):
+    fields = dict(Alerter(None, chat=GlobalChat()).fields(analysed({"name": "x", **check}), full=False, checks=True))
+    assert (fields["Value"], fields.get("Bound")) == (value, bound)
+
+
+def test_checks_that_passed_or_decide_nothing_are_left_out_of_an_alert():
+    quiet = [{"name": "a", "verdict": "Pass", "value": 1}, {"name": "b", "verdict": "Fail", "value": 1, "dryRun": True}]
+    alerter = Alerter(None, chat=GlobalChat())
+    assert alerter.fields(analysed(*quiet), full=False, checks=True) == ()
+    assert alerter.fields(analysed(BAD_RATE), full=False) == ()
+
+
+def test_an_alert_stays_short_however_many_checks_fail():
+    many = [{**BAD_RATE, "name": f"c{number}", "query": "q" * 1000} for number in range(50)]
+    fields = Alerter(None, chat=GlobalChat()).fields(analysed(*many), full=False, checks=True)
+    assert [value for title, value in fields if title == "Check"] == [f"c{number}: Fail at canary weight 30" for number in range(3)]
+    assert sum(len(value) for _, value in fields) < 2000

@@ -75,7 +75,7 @@ def test_a_spec_survives_the_wire(name):
 
 
 def test_unknown_fields_are_dropped_as_the_server_drops_them():
-    assert parse_canary(edited(strategy="x", analysis__judge="y")).spec == parse_canary(plain()).spec
+    assert parse_canary(edited(strategy="x", analysis__jury="y")).spec == parse_canary(plain()).spec
 
 
 def test_null_is_absent_as_for_the_server():

@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from canary.api.crd import KINDS
+from canary.gitops import provenance
 from canary.kube import resource
 from canary.kube.resource import Resource
+from canary.metrics import externalmetrics, keptn
 from canary.routers import registry as routers
 from canary.targets.deployment import DeploymentTarget
 from tests.charts.canary_chart import FULLNAME, CanaryChart
@@ -36,13 +38,24 @@ ALWAYS = {
 }
 CONFIGS = {(CORE, "configmaps"): WRITE | {"delete"}, (CORE, "secrets"): WRITE | {"delete"}}
 KEDA = {("keda.sh", "scaledobjects"): WRITE}
+EXTERNAL = "external.metrics.k8s.io"
+SOURCES = {
+    ("metrics.keptn.sh", "keptnmetrics"): {"get"},
+    ("metrics.keptn.sh", "analyses"): {"get", "create", "delete"},
+    (EXTERNAL, "*"): {"list"},
+    ("kustomize.toolkit.fluxcd.io", "kustomizations"): {"get"},
+    ("helm.toolkit.fluxcd.io", "helmreleases"): {"get"},
+    ("source.toolkit.fluxcd.io", "gitrepositories"): {"get"},
+    ("argoproj.io", "applications"): {"get"},
+}
+"""Metrics and commits that the API server knows."""
 MESHES = {
     "contour": {("projectcontour.io", "httpproxies"): WRITE},
     "gatewayapi": {("gateway.networking.k8s.io", "httproutes"): WRITE},
     "istio": {("networking.istio.io", "virtualservices"): WRITE, ("networking.istio.io", "destinationrules"): WRITE},
     "kubernetes": {},
 }
-ALL = ALWAYS | CONFIGS | KEDA | MESHES["contour"] | MESHES["gatewayapi"] | MESHES["istio"]
+ALL = ALWAYS | CONFIGS | KEDA | SOURCES | MESHES["contour"] | MESHES["gatewayapi"] | MESHES["istio"]
 
 
 @pytest.fixture(scope="module")
@@ -116,22 +129,26 @@ def test_the_operator_may_do_exactly_this(chart: CanaryChart) -> None:
 @pytest.mark.parametrize("name", MESHES)
 def test_a_mesh_brings_its_own_rights_and_no_others(chart: CanaryChart, name: str) -> None:
     found = grants(chart.without_crds({"rbac": {"meshes": [name]}})["ClusterRole", FULLNAME])
-    assert found == ALWAYS | CONFIGS | KEDA | MESHES[name]
+    assert found == ALWAYS | CONFIGS | KEDA | SOURCES | MESHES[name]
 
 
 def test_without_config_tracking_secrets_can_only_be_read_by_name(chart: CanaryChart) -> None:
-    values = {"configTracking": {"enabled": False}, "rbac": {"keda": False, "meshes": []}}
+    values = {
+        "configTracking": {"enabled": False},
+        "rbac": {"keda": False, "keptn": False, "externalMetrics": False, "deliverers": [], "meshes": []},
+    }
     assert grants(chart.without_crds(values)["ClusterRole", FULLNAME]) == ALWAYS | {(CORE, "secrets"): {"get"}}
 
 
-def test_nothing_is_granted_by_a_wildcard(chart: CanaryChart) -> None:
+def test_nothing_but_the_names_of_external_metrics_is_granted_by_a_wildcard(chart: CanaryChart) -> None:
     election = {"enabled": True, "replicaCount": 2}
     roles = [item for (kind, _), item in chart.without_crds({"leaderElection": election}).items() if kind in {"ClusterRole", "Role"}]
     assert len(roles) == 4
     for role in roles:
         for rule in role["rules"]:
             assert set(rule) <= {"apiGroups", "resources", "resourceNames", "verbs"}
-            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            named = [] if rule["apiGroups"] == [EXTERNAL] else rule["resources"]  # there they are the names of the users' metrics
+            assert "*" not in [*rule["apiGroups"], *named, *rule["verbs"]]
 
 
 def test_every_router_and_target_has_the_rights_that_it_asks_for(chart: CanaryChart) -> None:
@@ -144,7 +161,10 @@ def test_every_router_and_target_has_the_rights_that_it_asks_for(chart: CanaryCh
 
 
 def test_no_right_is_for_a_kind_that_the_code_does_not_know(chart: CanaryChart) -> None:
-    known = {(one.group, one.plural) for one in vars(resource).values() if isinstance(one, Resource)}
+    known = {
+        (one.group, one.plural) for module in (resource, keptn, provenance) for one in vars(module).values() if isinstance(one, Resource)
+    }
+    known.add((externalmetrics.GROUP, "*"))
     for group, name in grants(chart.without_crds()["ClusterRole", FULLNAME]):
         assert (group, name.partition("/")[0]) in known
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from canary.api.canary import Canary
-from canary.api.status import CanaryStatus, Phase
-from canary.core import machine
+from canary.api.status import CanaryStatus, Phase, RunRow
+from canary.core import evidence, machine
 from canary.core.errors import Conflict
 from canary.core.model import (
     Answer,
     Ask,
     CloseRun,
+    CountersAsk,
     Decision,
     Effect,
     EnsurePrimary,
@@ -28,8 +29,10 @@ from canary.core.model import (
     HookAsk,
     HookResult,
     MetricAsk,
+    MetricSource,
     Notice,
     OpenRun,
+    PastAsk,
     PauseScaler,
     Promote,
     ProvidersAsk,
@@ -38,6 +41,7 @@ from canary.core.model import (
     Revert,
     Routes,
     Sample,
+    SaveRun,
     ScaleTarget,
     SetFinalizer,
     SetRoutes,
@@ -45,6 +49,7 @@ from canary.core.model import (
     Unknown,
     Workload,
 )
+from tests.core.counting import Traffic
 
 START = 1_800_000_000.0
 FINALIZER = "finalizer.flagger.app"
@@ -117,7 +122,9 @@ class World:
         self.hooks: dict[str, bool | Callable[[HookAsk], bool]] = {}
         self.metrics: dict[str, Sample | Callable[[], Sample]] = {}
         self.providers: tuple[str, ...] = ()
+        self.traffic: Traffic | None = None
         self.runs: dict[str, str] = {}
+        self.rows: dict[str, tuple[RunRow, ...]] = {}
         self.asked: list[Ask] = []
         self.notices: list[Notice] = []
         self.effects: list[Effect] = []
@@ -211,12 +218,20 @@ class World:
                 wish = self.hooks[webhooks[index].name]
                 ok = wish(ask) if callable(wish) else wish
                 return HookResult(ok, "" if ok else "said no")
-            case MetricAsk(index=index):
+            case MetricAsk(index=index, source=source):
                 name = self.canary.spec.analysis.metrics[index].name
-                sample = self.metrics.get(name, Sample(100.0 if name == "request-success-rate" else 0.0, query=f"q({name})"))
+                builtin = name
+                name = f"primary's {name}" if source is MetricSource.PRIMARY else name
+                sample = self.metrics.get(name, Sample(100.0 if builtin == "request-success-rate" else 0.0, query=f"q({name})"))
                 return sample() if callable(sample) else sample
             case ProvidersAsk():
                 return ProvidersResult(self.providers)
+            case CountersAsk(since=since):
+                assert self.traffic is not None, "nobody counts requests in this world"
+                return self.traffic.counters(since, self.now)
+            case PastAsk():
+                assert self.traffic is not None, "nobody counts requests in this world"
+                return self.traffic.past(self.now)
 
     def decide(self) -> Decision:
         """needs/decide until there is a decision; nothing is applied."""
@@ -294,7 +309,11 @@ class World:
                 assert self.status.run is not None, "opened before its id was stored"
                 assert self.status.run.id == run_id, "opened before its id was stored"
                 self.runs.setdefault(run_id, "")
-            case CloseRun(run_id=run_id, outcome=outcome):
+            case SaveRun(run_id=run_id, history=history):
+                self.rows[run_id] = evidence.merged(self.rows.get(run_id, ()), history)
+            case CloseRun(run_id=run_id, outcome=outcome, history=history):
+                if not self.runs.get(run_id):
+                    self.rows[run_id] = evidence.merged(self.rows.get(run_id, ()), history)
                 self.runs[run_id] = outcome
 
     def apply_all(self, effects: Iterable[Effect]) -> None:

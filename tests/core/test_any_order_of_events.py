@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -215,6 +216,22 @@ class AnyOrder(RuleBasedStateMachine):
         assert (status.phase is Phase.NONE) == (not status.conditions)
         if status.run is not None and status.phase in ENDS and status.run.started_at is not None:
             assert status.run.outcome, "a settled canary has a run without an outcome"
+
+    @invariant()
+    def every_move_of_a_run_is_in_its_evidence(self) -> None:
+        """Rows follow one another without a gap, and the last one says what the canary has."""
+        run = self.world.status.run if hasattr(self, "world") else None
+        if run is None:
+            return
+        assert not (run.outcome and run.history)
+        for history in (run.history, *self.world.rows.values()):
+            for before, after in itertools.pairwise(history):
+                assert after.seq == before.seq + 1
+                assert after.weight == (before.weight if before.to is None else before.to)
+        if run.history:
+            last = run.history[-1]
+            assert run.weight == (last.weight if last.to is None else last.to)
+            assert last.failed == self.world.status.failed_checks
 
     @invariant()
     def the_only_copy_left_gets_traffic(self) -> None:

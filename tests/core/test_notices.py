@@ -27,6 +27,7 @@ SAMPLE: dict[str, object] = {
     "which": "canary app.test",
     "failed": 5,
     "iterations": 10,
+    "reason": "Rolled back after 62 s at 4 %: 31 of 1 480 canary requests failed (2.1 %).",
 }
 
 

@@ -1,6 +1,7 @@
 """A crash before or after any write changes nothing about the outcome: the next life of the operator carries on from the API."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -27,6 +28,15 @@ async def rolled_back(stage):
 async def closed(stage, outcome):
     """Exactly one run was recorded, with this outcome."""
     await stage.until(lambda: [run["status"]["phase"] for run in runs(stage)] == [outcome], what=f"one run {outcome}")
+    rows = runs(stage)[0]["status"]["history"]
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1)), "a row is lost, or there twice"
+    for before, after in itertools.pairwise(rows):
+        assert after["weight"] == before.get("to", before["weight"])
+    assert rows[-1]["to"] == 0
+    verdicts = [row["checks"] for row in rows if row.get("checks")]
+    assert verdicts, "whatever was moved by whom, the checks were made"
+    totals = runs(stage)[0]["status"]["checks"][0]
+    assert totals["passed"] + totals["failed"] == len(verdicts), "a verdict is lost, or counted twice"
 
 
 def runs(stage):

@@ -6,6 +6,7 @@ No kopf and no sockets but the API's: ticks are run by the scheduler as in produ
 import asyncio
 import contextlib
 import json
+import time
 
 from canary.alerts.dispatch import Alerter
 from canary.api.crd import KINDS, crd
@@ -46,6 +47,8 @@ class Metrics:
     def __init__(self):
         self.values = {"request-success-rate": 100.0, "request-duration": 10.0}
         self.asked = 0
+        self.traffic = None
+        self.clock = time.time
 
     def sample(self, name):
         self.asked += 1
@@ -60,6 +63,12 @@ class Metrics:
 
     async def template(self, canary, metric, cluster, *, timeout):
         return self.sample(metric.name)
+
+    async def counters(self, canary, queries, *, since, timeout):
+        return self.traffic.counters(since, self.clock())
+
+    async def past(self, canary, queries, *, timeout):
+        return self.traffic.past(self.clock())
 
     async def probe(self, canary, cluster, *, timeout):
         return ProvidersResult()
@@ -90,8 +99,9 @@ class Crash(BaseException):
 class Process:
     """One life of the operator. `crash_at`: the n-th write to the API (1, 2, ...) that kills it, before or after it is carried out."""
 
-    def __init__(self, stage, *, crash_at=None, after=False):
+    def __init__(self, stage, *, crash_at=None, after=False, provider="gatewayapi:v1"):
         self.stage = stage
+        self.provider = provider
         self.crash_at, self.after = crash_at, after
         self.writes = 0
         self.died = asyncio.Event()
@@ -100,15 +110,15 @@ class Process:
         self.client = ApiClient(auth.fixed(self.stage.api.url))
         self.cluster = WatchedCluster(self.client)
         self._arm(self.client)
-        settings = Settings(mesh_provider="gatewayapi:v1", port=0)
-        self.registry, self.telemetry = Registry(), Telemetry(mesh_provider="gatewayapi:v1")
+        settings = Settings(mesh_provider=self.provider, port=0)
+        self.registry, self.telemetry = Registry(), Telemetry(mesh_provider=self.provider)
         self.recorder = EventRecorder(self.client)
         self.notifier = Notifier(settings, self.recorder, Alerter(self.cluster, chat=GlobalChat()), self.stage.hooks)
         await self.cluster.watch(CANARIES, METRIC_TEMPLATES, ALERT_PROVIDERS, CANARY_RUNS, GIT_SINKS)
         self.ticker = Ticker(
             cluster=self.cluster,
             registry=self.registry,
-            observer=Observer(settings, self.stage.metrics, self.stage.hooks),
+            observer=Observer(settings, self.stage.metrics, self.stage.hooks, clock=self.stage.metrics.clock),
             actor=Actor(Runs(self.cluster)),
             notifier=self.notifier,
             telemetry=self.telemetry,
@@ -217,8 +227,8 @@ class Stage:
         with contextlib.suppress(Exception):
             await self.user.merge(DEPLOYMENTS, meta["namespace"], meta["name"], patch, subresource="status")
 
-    def process(self, **more):
-        return Process(self, **more)
+    def process(self, *, kind=Process, **more):
+        return kind(self, **more)
 
     async def canary(self, name="app", **analysis):
         checks = [

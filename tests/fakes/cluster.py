@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from canary.core.errors import CanaryError, Conflict, NotFound, Rejected
@@ -104,7 +104,7 @@ class FakeCluster:
         keys = [key for key in self._objects if key[0] == resource and namespace in (None, key[1])]
         return [obj for key in keys if (obj := self.get(*key)) is not None]
 
-    async def read(self, resource: Resource, namespace: str, name: str) -> Object:
+    async def read(self, resource: Resource, namespace: str, name: str, *, params: Mapping[str, str] | None = None) -> Object:
         self._request("read", resource, name)
         return copy.deepcopy(self._existing(resource, namespace, name))
 

@@ -109,7 +109,37 @@ def test_the_record_holds_the_evidence() -> None:
     assert list(json.loads(text)) == sorted(data)
 
 
-@pytest.mark.parametrize("what", ["reason", "checks", "queries", "images"])
+def test_the_record_tells_the_run_tick_by_tick() -> None:
+    rows = [
+        {"seq": 1, "at": 0.25, "weight": 0, "to": 5, "gates": ["oncall: yes (http://me:hunter2@host/ok)"]},
+        *({"seq": n, "at": 10.0 * n, "weight": 5 * n - 5, "to": 5 * n, "checks": ["Pass 99.5"]} for n in range(2, 21)),
+        {"seq": 21, "at": 210, "weight": 100, "failed": 1, "checks": ["Fail 92.1"]},
+    ]
+    it = parsed(history=rows)
+    data = json.loads(record.encode(record.record(it, CLUSTER)))
+    assert "truncated" not in data
+    first, *steps, last = data["history"]
+    started = data["startedAt"]
+    assert first["time"] == started.replace(".000Z", ".250Z")
+    assert "hunter2" not in first["gates"][0]
+    assert [(row["weight"], row["to"], row["checks"]) for row in steps] == [(5 * n - 5, 5 * n, ["Pass 99.5"]) for n in range(2, 21)]
+    assert (last["failed"], last["checks"], "to" in last) == (1, ["Fail 92.1"], False)
+    assert all("at" not in row for row in data["history"])
+
+
+def test_a_long_history_is_thinned_and_keeps_what_went_wrong() -> None:
+    rows = [
+        {"seq": n, "at": 10.0 * n, "weight": 50, "checks": ["Fail 1" if n % 200 == 0 else "Pass 99.5", "Pass 12"]} for n in range(1, 1001)
+    ]
+    data = record.record(parsed(history=rows), CLUSTER)
+    assert len(record.encode(data)) <= record.MAX_BYTES
+    assert data["history"][0]["seq"] == 1
+    assert data["history"][-1]["seq"] == 1000
+    assert [row["seq"] for row in data["history"] if row["checks"][0] == "Fail 1"] == [200, 400, 600, 800, 1000]
+    assert len(data["history"]) > 50
+
+
+@pytest.mark.parametrize("what", ["reason", "checks", "queries", "images", "history"])
 def test_a_record_is_never_larger_than_32_kib(what: str) -> None:
     check = {"name": "c", "query": "q" * 400, "verdict": "Fail"}
     huge = {
@@ -117,6 +147,7 @@ def test_a_record_is_never_larger_than_32_kib(what: str) -> None:
         "checks": {"checks": [{**check, "name": f"c{number}"} for number in range(2000)]},
         "queries": {"checks": [{**check, "query": "q" * 40_000}]},
         "images": {"images": {f"c{number}": "x" * 100 for number in range(1000)}},
+        "history": {"history": [{"seq": n, "at": n, "gates": ["g" * 400] * 8} for n in range(40)]},
     }[what]
     text = record.encode(record.record(parsed(**huge), CLUSTER))
     assert len(text) <= record.MAX_BYTES

@@ -10,6 +10,7 @@ import pytest
 from canary.gitops.outbox import Outbox
 from canary.kube.resource import CANARY_RUNS, GIT_SINKS
 from canary.sandbox.gitserver import GitServer
+from tests.gitops.layouts import HIGH, NEW, OLD, REPO
 from tests.gitops.support import (
     BAD,
     GOOD,
@@ -417,3 +418,59 @@ async def test_a_kept_directory_is_used_again_and_forgotten_with_its_sink(
         await asyncio.sleep(0.1)
         api.remove(GIT_SINKS, NAMESPACE, "fleet")
         await until(lambda: list(folder.iterdir()) == [])
+
+
+# --------------------------------------------------------------------------------------------- other layouts than plain manifests
+
+
+async def test_the_entry_of_an_overlay_goes_back_though_base_and_flux_object_are_outside_the_limits(server: GitServer, api: Api) -> None:
+    files = {path: text.replace("TAG", NEW) for path, text in HIGH["flux sets the namespace"][0].items()}
+    api.add(GIT_SINKS, sink(server.create("layout", files), limits={"allowedPaths": ["apps/prod/**"]}))
+    api.add(CANARY_RUNS, run("r1", images={"podinfo": f"{REPO}:{NEW}"}, previous={"podinfo": f"{REPO}:{OLD}"}))
+    await drained(api)
+    assert effects(api, "r1")["revert/fleet"]["state"] == "Done"
+    assert server.git("layout", "diff", "--name-only", "main~1", "main").split() == ["apps/prod/kustomization.yaml"]
+    path = "apps/prod/kustomization.yaml"
+    assert show(server, path, repo="layout") == files[path].replace(NEW, OLD)
+
+
+async def test_values_files_and_inline_patches_go_back(server: GitServer, api: Api) -> None:
+    for layout in ("values file of a chart in the repository", "inline json patch, crlf"):
+        files, file, _ = HIGH[layout]
+        name = layout.split()[0]
+        url = server.create(name, {path: text.replace("TAG", NEW) for path, text in files.items()})
+        api.add(GIT_SINKS, sink(url, name=name))
+        kinds = (f"revert/{name}",)
+        api.add(CANARY_RUNS, run(name, images={"podinfo": f"{REPO}:{NEW}"}, previous={"podinfo": f"{REPO}:{OLD}"}, effects=kinds))
+        await drained(api)
+        assert server.git(name, "diff", "--name-only", "main~1", "main").split() == [file]
+        assert show(server, file, repo=name) == files[file].replace("TAG", OLD)
+
+
+async def test_a_place_that_others_use_or_too_many_files_wait_for_a_person(server: GitServer, api: Api) -> None:
+    shared = {
+        "base/kustomization.yaml": "resources: [d.yaml]\n",
+        "base/d.yaml": MANIFEST.replace(f"  namespace: {NAMESPACE}\n", ""),
+        "prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
+        "staging/kustomization.yaml": "namespace: staging\nresources: [../base]\n",
+    }
+    two = MANIFEST + "      initContainers:\n      - name: setup\n        image: setup\n"
+    many = {
+        "a/kustomization.yaml": "resources: [d.yaml]\nimages:\n- {name: setup, newTag: '2'}\n",
+        "a/d.yaml": two,
+    }
+    api.add(GIT_SINKS, sink(server.create("shared", shared), name="shared"))
+    api.add(GIT_SINKS, sink(server.create("many", many), name="many", limits={"maxFiles": 1}))
+    images = {"images": {"podinfo": BAD, "setup": "setup:2"}, "previous": {"podinfo": GOOD, "setup": "setup:1"}}
+    api.add(CANARY_RUNS, run("r1", effects=("revert/shared",)))
+    api.add(CANARY_RUNS, run("r2", effects=("revert/many",), **images))
+    async with running(api):
+        await until(lambda: effects(api, "r1")["revert/shared"]["state"] == effects(api, "r2")["revert/many"]["state"] == "Blocked")
+        assert effects(api, "r1")["revert/shared"]["reason"] == "SharedSite"
+        assert "Deployment staging/podinfo" in effects(api, "r1")["revert/shared"]["error"]
+        assert effects(api, "r2")["revert/many"]["reason"] == "TooManyFiles"
+        api.change(GIT_SINKS, NAMESPACE, "many", {"spec": {"limits": {"maxFiles": 2}}})
+        await until(lambda: effects(api, "r2")["revert/many"]["state"] == "Done")
+    assert subjects(server, "shared") == ["initial"]
+    assert show(server, "a/kustomization.yaml", repo="many") == many["a/kustomization.yaml"].replace("'2'", "'1'")
+    assert show(server, "a/d.yaml", repo="many") == two.replace(BAD, GOOD)

@@ -11,7 +11,8 @@ import time
 import pytest
 from aiohttp import web
 
-from canary.metrics.base import Source
+from canary.core.model import Sample
+from canary.metrics.base import Source, Unreachable
 from canary.metrics.prometheus import PrometheusProvider
 from tests.testbed import tools
 
@@ -58,7 +59,10 @@ async def provider():
 
 
 async def ask(provider, url, text="up", timeout=2.0, **more):
-    return await provider.query(Source(type="prometheus", address=url, **more), text, window_seconds=60, timeout=timeout)
+    try:
+        return await provider.query(Source(type="prometheus", address=url, **more), text, window_seconds=60, timeout=timeout)
+    except Unreachable as error:
+        return Sample(error=error.message, query=text)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +132,30 @@ async def test_an_address_that_is_no_url_says_so(provider, address):
     assert "is not an http(s) URL" in (await ask(provider, address)).error
 
 
+async def test_a_server_that_is_just_coming_up_is_asked_again(prometheus, provider):
+    prometheus.status, prometheus.answer = 503, "Service Unavailable"
+
+    async def comes_up():
+        while not prometheus.seen:
+            await asyncio.sleep(0.01)
+        prometheus.status, prometheus.answer = 200, vector("5")
+
+    rising = asyncio.create_task(comes_up())
+    assert (await ask(provider, prometheus.url)).value == 5.0
+    await rising
+
+
+async def test_what_says_nothing_of_the_query_is_unreachable(prometheus, provider):
+    prometheus.status = 503
+    with pytest.raises(Unreachable) as caught:
+        await provider.query(Source(type="prometheus", address=prometheus.url), "up", window_seconds=60, timeout=2)
+    assert not caught.value.timed_out
+    prometheus.delay = 5
+    with pytest.raises(Unreachable) as caught:
+        await provider.query(Source(type="prometheus", address=prometheus.url), "up", window_seconds=60, timeout=0.3)
+    assert caught.value.timed_out
+
+
 async def test_path_stays_and_query_of_the_address_goes(prometheus, provider):
     await ask(provider, prometheus.url + "/prefix/?x=1", "up")
     path, query, _ = prometheus.seen[-1]
@@ -190,8 +218,9 @@ async def test_a_real_prometheus(tmp_path, provider):
         try:
             source = Source(type="prometheus", address=f"http://127.0.0.1:{port}")
             async with asyncio.timeout(20):
-                while await provider.online(source, timeout=1):
+                while (await ask(provider, source.address, "vector(1)", timeout=1)).value != 1:
                     await asyncio.sleep(0.1)
+            assert await provider.online(source, timeout=1) == ""
             assert (await ask(provider, source.address, "vector(3) + 1")).value == 4.0
             assert (await ask(provider, source.address, "scalar(vector(3))")).value == 3.0
             assert (await ask(provider, source.address, "vector(0) / 0")).no_data

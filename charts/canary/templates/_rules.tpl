@@ -55,6 +55,38 @@ Exactly the requests that the operator sends. It writes by PATCH only (server-si
   resources: [scaledobjects]
   verbs: [{{ $write }}]
 {{- end }}
+{{- if has "flux" .Values.rbac.deliverers }}
+# Which commit a run was started by.
+- apiGroups: [kustomize.toolkit.fluxcd.io]
+  resources: [kustomizations]
+  verbs: [get]
+- apiGroups: [helm.toolkit.fluxcd.io]
+  resources: [helmreleases]
+  verbs: [get]
+- apiGroups: [source.toolkit.fluxcd.io]
+  resources: [gitrepositories]
+  verbs: [get]
+{{- end }}
+{{- if has "argocd" .Values.rbac.deliverers }}
+- apiGroups: [argoproj.io]
+  resources: [applications]
+  verbs: [get]
+{{- end }}
+{{- if .Values.rbac.keptn }}
+# An Analysis is made for one check, and taken away again.
+- apiGroups: [metrics.keptn.sh]
+  resources: [keptnmetrics]
+  verbs: [get]
+- apiGroups: [metrics.keptn.sh]
+  resources: [analyses]
+  verbs: [get, create, delete]
+{{- end }}
+{{- if .Values.rbac.externalMetrics }}
+# Resources of this API are names of metrics, which only the author of a MetricTemplate knows.
+- apiGroups: [external.metrics.k8s.io]
+  resources: ["*"]
+  verbs: [list]
+{{- end }}
 {{- if has "contour" .Values.rbac.meshes }}
 - apiGroups: [projectcontour.io]
   resources: [httpproxies]

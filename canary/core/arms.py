@@ -1,0 +1,39 @@
+"""Which series count the requests of both versions: what a mesh says about itself, and a metric source is asked for.
+
+It stands in `core` because routers know the series and metric sources know how to ask, while the two know nothing of each other. Raw
+counters on purpose: a rate has lost how many requests it was made of (see `canary.core.judge.counters`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSeries:
+    """Selectors of one version, in the template language of queries, without a range.
+
+    `requests`: counters by status. `buckets`: a classic histogram by `le`. Native histograms are not asked for: those that these meshes
+    can be made to have count in milliseconds, whose buckets lie on no power of two of a second.
+    """
+
+    requests: str
+    buckets: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArmQueries:
+    """Both versions. `code` is the label with the HTTP status; one unit of the histogram's values is `unit_ms` milliseconds.
+
+    `checks` maps the names of built-in checks to the same queries about the primary. `processes` lists labels that name who counts: the first
+    that a series has, within the labels of `scopes`, tells one process from another.
+    """
+
+    canary: ArmSeries
+    primary: ArmSeries
+    code: str
+    unit_ms: float = 1.0
+    checks: Mapping[str, str] = field(default_factory=dict)
+    processes: tuple[str, ...] = ("pod", "kubernetes_pod_name", "pod_name", "instance")
+    scopes: tuple[str, ...] = ("cluster", "namespace", "kubernetes_namespace")

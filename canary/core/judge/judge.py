@@ -1,0 +1,241 @@
+"""The sequential judge: tick in, verdict out, as often as you like.
+
+A pure function of the configuration, the primary's past and the ticks so far; the caller owns the clock and the cluster. It rolls
+back on evidence, promotes on evidence, and otherwise says what is missing: no data is never a failure. `state()` is all it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from canary.core.judge import explain, ramp
+from canary.core.judge.config import JudgeConfig, OnInconclusive, Steps
+from canary.core.judge.pace import Pace
+from canary.core.judge.panel import ERROR_LIMIT, SLOW_LIMIT, Panel, Reading
+from canary.core.judge.samples import EMPTY, Arm, Tick
+from canary.core.judge.srm import SampleRatio
+
+Verdict = Literal["continue", "hold", "rollback", "promote", "inconclusive"]
+SUSPICIOUS: Final = 5.0
+"""Evidence from which the weight is not raised any more."""
+_TOLERATED: Final = 0.002
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do next. `weight` is the percentage to set now (0 after a roll-back); `evidence` maps each metric to its numbers.
+
+    Each metric has `fail` and `pass` (e-values), `upper` and `lower` (bounds of the excess over the primary, as shares; for
+    thresholds of the canary's own share), `phi`, `needed` (canary requests at half the top weight or more that PASS takes in all)
+    and counts. `sampleRatio` is the check of traffic shares.
+    """
+
+    verdict: Verdict
+    weight: int
+    reason: str
+    evidence: Mapping[str, Mapping[str, Any]]
+
+
+class SequentialJudge:
+    """One run of one canary."""
+
+    def __init__(self, config: JudgeConfig, history: Sequence[Tick] = ()) -> None:
+        past = sorted(history, key=lambda tick: tick.ts)
+        self._config = config
+        self._panel = Panel(config, past)
+        self._pace = Pace(past)
+        self._shares = SampleRatio()
+        self._settling: int | None = None
+        self._aligned = False
+        self._stepped: float | None = None
+        self._ended: tuple[Verdict, int, str] | None = None
+        self._panel.tolerate_users(self._pace.traffic)
+
+    @property
+    def weight(self) -> int:
+        """The weight to begin with, before any tick."""
+        return self._next_weight(0)
+
+    def observe(self, tick: Tick) -> Decision:
+        """Take one tick and decide. Ticks at or before the last one change nothing."""
+        pace = self._pace
+        if pace.weight is not None and pace.last is not None and tick.ts <= pace.last:
+            return self._decide(pace.weight, "")
+        return self._decide(tick.weight, self._take(tick) if self._ended is None else "")
+
+    # ---------------------------------------------------------------------------------------------------- taking a tick
+
+    def _take(self, tick: Tick) -> str:
+        """Update everything; what is missing, or nothing."""
+        pace, config = self._pace, self._config
+        seconds = pace.advance(tick)
+        steady = self._settling == tick.weight
+        self._settling = tick.weight
+        pace.weight = tick.weight
+        both = _both(tick)
+        if both is None:
+            self._aligned = False
+            return _absent(tick)
+        canary, primary = both
+        pace.count(canary.total, primary.total, tick.weight, seconds)
+        warm = pace.elapsed >= config.warmup
+        self._panel.tolerate_users(pace.traffic)
+        if warm:
+            settled = 2 * tick.weight >= config.compared_weight
+            share = min(1.0, seconds / config.max_duration)
+            self._panel.observe(canary, primary, share=share, seconds=seconds, settled=settled)
+            if steady and self._aligned and 0 < tick.weight < 100:
+                self._shares.observe(canary.total, canary.total + primary.total, weight=tick.weight, share=share)
+            if self._shares.rejected:
+                self._panel.forfeit_health()
+        self._aligned = bool(canary.total and primary.total)
+        if pace.silence:
+            self._aligned = False
+            return pace.silence
+        if self._panel.untimed:
+            return "the primary's latency is known, the canary's is not: its histogram is missing"
+        return ""
+
+    # ------------------------------------------------------------------------------------------------------- the verdict
+
+    def _decide(self, now: int, missing: str) -> Decision:
+        readings = self._readings()
+        verdict, weight, reason = self._ended or self._verdict(now, missing, readings)
+        if verdict in ("rollback", "promote"):
+            self._ended = (verdict, weight, reason)
+        return Decision(verdict, weight, reason, self._evidence(readings))
+
+    def _verdict(self, now: int, missing: str, readings: Mapping[str, Reading]) -> tuple[Verdict, int, str]:
+        pace, config, fail = self._pace, self._config, self._panel.fail
+        stay = pace.stay(at_top=now >= config.max_weight)
+        facts = explain.Facts(config, pace.elapsed, now, fail, self._panel.blamed, readings, pace.traffic)
+        if fail >= 1 / config.alpha:
+            return "rollback", 0, explain.rolled_back(facts)
+        doubt = self._doubt(now, missing, facts)
+        ready = self._panel.healthy and not self._panel.breached and stay >= pace.loaded and pace.elapsed >= config.min_duration
+        if ready and not doubt and now >= config.max_weight:
+            return "promote", now, explain.promoted(facts)
+        if pace.elapsed >= config.max_duration:
+            return self._deadline(now, doubt or self._breached(facts), facts)
+        if doubt:
+            return "hold", now, doubt
+        weight, breached = self._raise(now), self._breached(facts)
+        if breached and weight == now:
+            return "hold", now, breached
+        return "continue", weight, breached or explain.watching(facts)
+
+    def _doubt(self, now: int, missing: str, facts: explain.Facts) -> str:
+        """Why the weight must not rise, or nothing."""
+        if missing:
+            return f"Holding: no verdict without data: {missing}."
+        if self._shares.rejected:
+            return explain.wrong_share(now, self._shares.canary_n, self._shares.expected)
+        if facts.fail >= SUSPICIOUS:
+            return explain.suspicious(facts)
+        if now and self._pace.elapsed < self._config.warmup:
+            return f"Holding: the canary warms up ({self._pace.elapsed:.0f} of {self._config.warmup:g} s)."
+        return ""
+
+    def _breached(self, facts: explain.Facts) -> str:
+        """Why nobody is promoted now, though the weight may still rise within its budget: the primary is no better."""
+        breached = self._panel.breached
+        if breached is None:
+            return ""
+        return explain.primary_fails_too(facts, ERROR_LIMIT if breached is self._panel.error_limit else SLOW_LIMIT)
+
+    def _deadline(self, now: int, doubt: str, facts: explain.Facts) -> tuple[Verdict, int, str]:
+        """The author's choice; a promotion still needs data and no suspicion."""
+        reason = explain.inconclusive(facts, doubt)
+        match self._config.on_inconclusive:
+            case OnInconclusive.ROLLBACK:
+                return "rollback", 0, f"{reason} Rolled back, as onInconclusive says."
+            case OnInconclusive.PROMOTE if not doubt:
+                return "promote", now, f"{reason} Promoted, as onInconclusive says."
+            case _:
+                return "inconclusive", now, reason
+
+    # -------------------------------------------------------------------------------------------------------- the weight
+
+    def _raise(self, now: int) -> int:
+        weight = max(now, self._next_weight(now))
+        if weight > now:
+            self._stepped = self._pace.last
+        return weight
+
+    def _next_weight(self, now: int) -> int:
+        pace, config = self._pace, self._config
+        if config.steps is Steps.FIXED:
+            since = pace.began if self._stepped is None else self._stepped
+            waited = 0.0 if since is None or pace.last is None else pace.last - since
+            step = ramp.scheduled(config.step_weights, now=now, waited=waited, interval=config.interval)
+            return step if step < 100 or self._panel.healthy else now
+        errors = self._panel.errors
+        assert errors.excess is not None
+        return ramp.adaptive(
+            budget=config.harm_budget,
+            traffic=pace.traffic,
+            reaction=pace.reaction,
+            excess=errors.excess.working,
+            tolerated=_TOLERATED if errors.tolerated is None else errors.tolerated,
+            top=config.max_weight if self._panel.healthy else config.compared_weight,
+        )
+
+    # ------------------------------------------------------------------------------------------------------- what it says
+
+    @property
+    def _primaries(self) -> float:
+        """Primary requests per canary request once the weight is at its top."""
+        return (100 - self._config.compared_weight) / self._config.compared_weight
+
+    @property
+    def _least(self) -> int:
+        """Canary requests while the top weight is held as long as a promotion takes at least."""
+        return int((self._pace.traffic or 0) * self._config.compared_weight / 100 * (self._pace.loaded + self._pace.interval))
+
+    def _readings(self) -> dict[str, Reading]:
+        return self._panel.readings(self._primaries)
+
+    def _evidence(self, readings: Mapping[str, Reading]) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {name: reading.to_dict(self._least) for name, reading in readings.items()}
+        shares = self._shares
+        nothing = {"pass": 1.0, "upper": 1.0, "lower": -1.0, "phi": 1.0, "needed": None, "canaryBad": 0}
+        return found | {"sampleRatio": {"fail": shares.value, **nothing, "canaryRequests": shares.canary_n, "expected": shares.expected}}
+
+    # --------------------------------------------------------------------------------------------------------- the state
+
+    def state(self) -> dict[str, Any]:
+        """Everything it knows, as JSON (at most 4 KiB): enough to continue bit for bit."""
+        run = [self._settling, self._aligned, self._stepped, self._ended and list(self._ended)]
+        return {"v": _VERSION, "panel": self._panel.state(), "pace": self._pace.state(), "shares": self._shares.state(), "run": run}
+
+    @classmethod
+    def restore(cls, config: JudgeConfig, state: Mapping[str, Any]) -> Self:
+        """Continue from `state()` under the same configuration. Raises ValueError when they do not belong together."""
+        if state.get("v") != _VERSION:
+            raise ValueError(f"state of version {state.get('v')!r}; this judge writes {_VERSION}: begin the run anew")
+        judge = cls(config)
+        try:
+            judge._panel.restore(state["panel"])
+            judge._pace.restore(state["pace"])
+            judge._shares.restore(state["shares"])
+            judge._settling, judge._aligned, judge._stepped, ended = state["run"]
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"state does not fit this configuration ({error}): begin the run anew") from error
+        judge._ended = None if ended is None else (ended[0], int(ended[1]), str(ended[2]))
+        return judge
+
+
+def _both(tick: Tick) -> tuple[Arm, Arm] | None:
+    """Both arms; one that gets no traffic need not report."""
+    canary = EMPTY if tick.canary is None and tick.weight <= 0 else tick.canary
+    primary = EMPTY if tick.primary is None and tick.weight >= 100 else tick.primary
+    return None if canary is None or primary is None else (canary, primary)
+
+
+def _absent(tick: Tick) -> str:
+    if tick.canary is None and tick.primary is None:
+        return "neither canary nor primary has reported"
+    return "the canary has not reported" if tick.canary is None else "the primary has not reported"

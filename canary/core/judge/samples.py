@@ -1,0 +1,48 @@
+"""What the judge is shown: integers that happened since the last look, of canary and primary.
+
+Rates are no input on purpose: `rate()` extrapolates, counts requests again at each look and hides how many there were.
+`counters.CounterBook` makes these values from raw counters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Requests of one version in one tick, as differences, not running totals.
+
+    `buckets` maps an upper bound in milliseconds to how many of the tick's requests took at most so long (cumulative, as in
+    Prometheus); it may be empty, and `math.inf` may or may not be among the bounds.
+    """
+
+    total: int
+    errors: int
+    buckets: Mapping[float, int] = field(default_factory=dict)
+
+    def timed(self) -> int:
+        """How many requests the buckets cover; 0 without buckets."""
+        if not self.buckets:
+            return 0
+        top = max(self.buckets)
+        return max(self.buckets[top], 0 if top == math.inf else self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One scrape interval. `ts` is its end in seconds (any epoch); an arm is None when there is no data, which is not no traffic.
+
+    `weight` is the canary's share of traffic in percent during the tick.
+    """
+
+    ts: float
+    canary: Arm | None
+    primary: Arm | None
+    weight: int
+
+
+EMPTY = Arm(0, 0)
+"""An arm that is known to have served nothing."""

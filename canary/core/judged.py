@@ -1,0 +1,251 @@
+"""Evidence in a run: look at the counters of both versions, let the judge decide, remember what it knows.
+
+A look comes more often than a step: once a scrape, as far as the spacing of scrapes is known, and never less than once an interval. All that
+it needs is in the status (`run.judge`): the judge's state, and a mark per proxy up to where requests were counted. So a tick that was
+decided and not stored is decided again on the same requests, with those that came since; nothing is counted twice.
+
+`guarded`: counted checks and the schedule decide as ever, and evidence may roll back before they do. `sequential`: evidence decides on
+weight, promotion and rollback; other checks and hooks can still stop a release, gates still hold it. Silence of the source is neither.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from canary.api.analysis import OnFailure, WebhookType
+from canary.api.sequential import Judge, Steps
+from canary.api.status import JudgeStatus, Phase
+from canary.core import judged_checks
+from canary.core.counted import Counters, Fresh, Marks, Past, fresh
+from canary.core.evidence import shortened
+from canary.core.gates import has_hooks
+from canary.core.judge import Deltas, JudgeConfig, SequentialJudge
+from canary.core.rollback import begin_rollback, signaled
+from canary.core.strategies import Strategy
+from canary.core.times import precise, remaining
+from canary.core.turn import ASLEEP, End, Turn
+
+USUAL_SPACING = 15.0
+"""Seconds between two looks while the spacing of scrapes is unknown, and at most."""
+SHORTEST_SPACING, LONGEST_SPACING = 1.0, 120.0
+PATIENCE = 5.0
+"""Seconds without news that are no silence, whatever the spacing."""
+UNKNOWN_PATIENCE = 90.0
+"""The same while the spacing is unknown."""
+LONGEST_REASON = 800
+"""Characters: events have room for a thousand."""
+
+ON, HOLD, ROLLBACK, PROMOTE, INCONCLUSIVE = "continue", "hold", "rollback", "promote", "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the evidence asks for: a promotion, or a share of the traffic (percent)."""
+
+    promote: bool = False
+    weight: int = 0
+
+
+def judging(t: Turn) -> bool:
+    """Whether evidence takes part: there must be weights, and a primary to compare with."""
+    if t.analysis.judge is Judge.THRESHOLD or t.sole or t.canary.spec.skip_analysis:
+        return False
+    return t.in_run and t.snapshot.has_weights and t.strategy is Strategy.CANARY
+
+
+def deciding(t: Turn) -> bool:
+    """Whether weight and promotion follow the evidence."""
+    return t.analysis.judge is Judge.SEQUENTIAL and judging(t)
+
+
+# ------------------------------------------------------------------------------------------------ the rules
+
+
+def look(t: Turn) -> End | None:
+    """Take what was counted since the last look. Ends the tick when the evidence suffices for a rollback, or before it can begin."""
+    if not judging(t) or t.run is None:
+        return None
+    before = t.run.judge or JudgeStatus()
+    if before.verdict == ROLLBACK:
+        return _roll_back(t, before.reason)  # it was held, and still is unless the spec says otherwise by now
+    t.looking = True
+    if _left(t) <= 0:
+        _look(t, before)
+    after = t.run.judge or JudgeStatus()
+    if after.verdict == ROLLBACK:
+        return _roll_back(t, after.reason)
+    if deciding(t) and not after.state and t.routes.canary == 0:
+        return signaled(t) or End(_left(t))
+    return None
+
+
+def awake(t: Turn, end: End) -> End:
+    """The end of the tick, with the next look no later than it is due."""
+    if not t.looking or end.wake_after is None or not judging(t) or t.phase not in (Phase.PROGRESSING, Phase.WAITING_PROMOTION):
+        return end
+    return End(min(end.wake_after, _left(t)))
+
+
+def wish(t: Turn) -> Wish:
+    """What the last look asked for."""
+    judge = t.run.judge if t.run is not None else None
+    if judge is None or judge.verdict not in (ON, PROMOTE):
+        return Wish()
+    return Wish(judge.verdict == PROMOTE, min(judge.weight, t.analysis.max_weight_effective))
+
+
+def adaptive(t: Turn) -> bool:
+    """Whether the weight follows the evidence rather than the schedule."""
+    return t.analysis.sequential.steps is Steps.ADAPTIVE
+
+
+def refuse(t: Turn, *, refused: bool) -> None:
+    """Remember whether checks, hooks or gates stood against the last step, so that the weight stays until the next one."""
+    if t.run is not None and t.run.judge is not None and t.run.judge.refused is not refused:
+        t.update_run(judge=t.run.judge.model_copy(update={"refused": refused}))
+
+
+def _left(t: Turn) -> float:
+    """Seconds until the next look is due."""
+    judge = t.run.judge if t.run is not None else None
+    if judge is None or (judge.looked_at is not None and judge.looked_at.timestamp() > t.now + SHORTEST_SPACING):
+        return 0.0  # a look in the future says that the clock was set back, or is another one
+    return remaining(judge.looked_at, interval=min(judge.spacing or USUAL_SPACING, USUAL_SPACING, t.analysis.interval_seconds), now=t.now)
+
+
+# ------------------------------------------------------------------------------------------------ one look
+
+
+def _look(t: Turn, before: JudgeStatus) -> None:
+    config = judged_checks.config_of(t.analysis)
+    judge = _restored(config, before.state)
+    if judge is None:
+        if before.state:
+            t.say(t.voice.evidence_restarts())
+        after = _begun(t, before, config)
+    else:
+        after = _continued(t, before, config, judge)
+    t.update_run(judge=after.model_copy(update={"looked_at": precise(t.now)}))
+    _tell(t, before, after)
+
+
+def _restored(config: JudgeConfig, state: str) -> SequentialJudge | None:
+    """The judge as it was stored; None when there is none, or when it does not fit any more (an edited spec, another version)."""
+    if not state:
+        return None
+    try:
+        return SequentialJudge.restore(config, json.loads(state))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
+def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
+    """The first look: the primary's past, and where the counters stand. Without either there is no judge yet."""
+    counters, past = t.counted(0.0, past=True)
+    assert past is not None
+    news = _news(counters, Marks())
+    if isinstance(news, str) or past.error:
+        error = news if isinstance(news, str) else past.error
+        return before.model_copy(
+            update={"verdict": HOLD, "reason": shortened(f"Holding: no verdict without data: {error}", LONGEST_REASON), "state": ""}
+        )
+    judge = SequentialJudge(config, past.ticks)
+    return JudgeStatus(
+        verdict=ON,
+        weight=judge.weight,
+        reason="Watching: the counters of both versions are known, and nothing has happened yet.",
+        counted_at=precise(t.now),
+        spacing=_spacing(past),
+        refused=before.refused,
+        marks=news.marks.text(),
+        state=_dumped(judge.state()),
+    )
+
+
+def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: SequentialJudge) -> JudgeStatus:
+    """Feed the judge what is new. Without news it is left alone for a while: proxies are not scraped at our pace."""
+    marks = Marks.parse(before.marks)
+    counters, _ = t.counted(marks.since, past=False)
+    news = _news(counters, marks)
+    error = news if isinstance(news, str) else ""
+    counted = before.counted_at.timestamp() if before.counted_at is not None else 0.0
+    deltas = news.deltas if isinstance(news, Fresh) and news.newest is not None else None
+    if deltas is None and t.now - counted < _patience(before):
+        return before
+    # a clock that was set back must not make the judge deaf: its time goes on, from look to look
+    now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
+    stored = t.snapshot.canary.status.run
+    weight = stored.weight if stored is not None and stored.weight is not None else t.routes.canary
+    decision = judge.observe((deltas or Deltas(None, None)).tick(now, weight))
+    state = judge.state()
+    if decision.verdict == PROMOTE:
+        # it may wait for a gate for long, and is then no verdict on what happens meanwhile: it is not final until it is carried out
+        state["run"][-1] = None
+    judged_checks.show(t, config, decision)
+    return before.model_copy(
+        update={
+            "verdict": decision.verdict,
+            "weight": decision.weight,
+            "reason": shortened(f"{decision.reason} ({error})" if error else decision.reason, LONGEST_REASON),
+            "counted_at": precise(now),
+            "marks": news.marks.text() if isinstance(news, Fresh) else before.marks,
+            "state": _dumped(state),
+        }
+    )
+
+
+def _news(counters: Counters, marks: Marks) -> Fresh | str:
+    """What is new, or why that cannot be said."""
+    if counters.error:
+        return counters.error
+    try:
+        return fresh(counters, marks)
+    except ValueError as error:
+        return str(error)
+
+
+def _spacing(past: Past) -> float | None:
+    gaps = [later.ts - earlier.ts for earlier, later in zip(past.ticks, past.ticks[1:], strict=False)]
+    return round(min(LONGEST_SPACING, max(SHORTEST_SPACING, median(gaps))), 3) if gaps else None
+
+
+def _patience(judge: JudgeStatus) -> float:
+    """Seconds without a scrape after which there is no data, rather than none yet."""
+    return max(PATIENCE, 3 * judge.spacing) if judge.spacing else UNKNOWN_PATIENCE
+
+
+def _dumped(state: Mapping[str, Any]) -> str:
+    return json.dumps(state, separators=(",", ":"))
+
+
+# ------------------------------------------------------------------------------------------------ what follows
+
+
+def _roll_back(t: Turn, reason: str) -> End:
+    if t.analysis.on_failure is OnFailure.HOLD:
+        return _held(t)
+    t.say(t.voice.evidence_against(reason))
+    return begin_rollback(t, reason=reason)
+
+
+def _held(t: Turn) -> End:
+    """`onFailure: hold`: the weights stay until a person decides; rollback hooks are heard."""
+    if t.run is not None and t.run.judge is not None:
+        t.say(t.voice.evidence_against_held(t.run.judge.reason))
+    return signaled(t) or (t.interval if has_hooks(t, WebhookType.ROLLBACK) else ASLEEP)
+
+
+def _tell(t: Turn, before: JudgeStatus, after: JudgeStatus) -> None:
+    """Say what changes; reasons with their ever-changing counts are on the object."""
+    if not deciding(t) or after.verdict == before.verdict:
+        return
+    if after.verdict == HOLD:
+        t.say(t.voice.evidence_holds(after.reason))
+    elif after.verdict == INCONCLUSIVE:
+        t.say(t.voice.inconclusive(after.reason))
+    elif after.verdict == PROMOTE or before.verdict in (HOLD, INCONCLUSIVE):
+        t.say(t.voice.evidence_allows(after.reason))

@@ -1,0 +1,105 @@
+"""Proxies that count the requests of both versions, and a Prometheus that scrapes them: the part of a mesh that evidence is made of.
+
+Requests are drawn as they come in life (Poisson, each failing by itself), from a seed, so that a run repeats. `dead`: the source does not
+answer; the proxies go on counting.
+"""
+
+import math
+import random
+
+from canary.core.counted import SEPARATOR, Counters, Past, past
+from canary.core.judge import Sample as Scrape
+
+BOUNDS = (100.0, 250.0, 500.0, 1000.0, math.inf)
+SLOW = (0.6, 0.97, 0.995, 0.999, 1.0)
+
+
+def poisson(random_, mean):
+    if mean > 50:
+        return max(0, round(random_.gauss(mean, math.sqrt(mean))))
+    limit, count, product = math.exp(-mean), 0, random_.random()
+    while product > limit:
+        count += 1
+        product *= random_.random()
+    return count
+
+
+def binomial(random_, count, share):
+    """How many of them."""
+    if count <= 60:
+        return sum(random_.random() < share for _ in range(count))
+    if count * share < 30:
+        return min(count, poisson(random_, count * share))
+    return min(count, max(0, round(random_.gauss(count * share, math.sqrt(count * share * (1 - share))))))
+
+
+class Traffic:
+    """`rate` requests a second of both versions; `errors` are shares by version; `every` seconds between two scrapes."""
+
+    def __init__(self, *, start, rate=100.0, errors=None, every=15.0, proxies=2, seed=1, history=3600.0, weight=lambda: 0):
+        self.rate, self.every, self.weight = rate, every, weight
+        self.errors = {"canary": 0.001, "primary": 0.001} | (errors or {})
+        self.dead = ""
+        self.silent = False
+        self.asked = []
+        self.harmed = 0
+        self._random = random.Random(seed)
+        self._totals = {
+            (arm, proxy): [{"2": 1000.0, "5": 3.0}, dict.fromkeys(BOUNDS, 0.0)] for arm in ("primary",) for proxy in range(proxies)
+        }
+        self._proxies = proxies
+        self._last = [start - history + every * proxy / proxies for proxy in range(proxies)]
+        self.scrapes = []
+        errors_now, self.errors = self.errors, {"canary": 0.0, "primary": min(self.errors["primary"], 0.001)}
+        weight_now, self.weight = self.weight, lambda: 0
+        self.go_on(start)
+        self.errors, self.weight = errors_now, weight_now
+
+    def go_on(self, now):
+        """All scrapes up to now, of what happened under the weight in force."""
+        for proxy in range(self._proxies):
+            while self._last[proxy] + self.every <= now:
+                self._last[proxy] += self.every
+                self._scrape(proxy, self._last[proxy])
+
+    def _scrape(self, proxy, ts):
+        if self.silent:
+            return
+        share = self.weight() / 100
+        for arm, part in (("canary", share), ("primary", 1 - share)):
+            count = poisson(self._random, self.rate / self._proxies * part * self.every)
+            bad = binomial(self._random, count, self.errors[arm])
+            self.harmed += bad if arm == "canary" else 0
+            if count and (arm, proxy) not in self._totals:
+                self._totals[arm, proxy] = [{}, dict.fromkeys(BOUNDS, 0.0)]
+            if (arm, proxy) in self._totals:
+                requests, buckets = self._totals[arm, proxy]
+                requests["2"] = requests.get("2", 0.0) + count - bad
+                requests["5"] = requests.get("5", 0.0) + bad
+                left, above = count, 1.0
+                for bound, up_to in zip(reversed(BOUNDS), reversed(SLOW), strict=True):
+                    left = binomial(self._random, left, up_to / above)
+                    above = up_to
+                    buckets[bound] += left
+                self.scrapes.append(Scrape(arm, f"envoy-{proxy}{SEPARATOR}{arm}", ts, dict(requests), dict(buckets)))
+
+    def counters(self, since, now):
+        self.go_on(now)
+        self.asked.append(since)
+        if self.dead:
+            return Counters(now, error=self.dead)
+        begin = since - 1 if since else now - 120
+        return Counters(now, tuple(scrape for scrape in self.scrapes if begin < scrape.ts <= now))
+
+    def past(self, now):
+        self.go_on(now)
+        if self.dead:
+            return Past(error=self.dead)
+        return Past(past([scrape for scrape in self.scrapes if now - 3600 < scrape.ts <= now and scrape.arm == "primary"]))
+
+
+def watched(world, **more):
+    """The world with proxies that count."""
+    routes = lambda: getattr(world.routes, "canary", 0)  # noqa: E731
+    world.traffic = Traffic(start=world.now, weight=routes, **more)
+    return world

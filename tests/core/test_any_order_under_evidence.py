@@ -1,0 +1,128 @@
+"""Whatever happens in whatever order, with a judge that says whatever it likes: what holds without one holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from unittest import mock
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, rule
+
+from canary.api.status import Phase
+from canary.core import judged
+from canary.core.counted import Counters, Past
+from canary.core.judge import Decision, JudgeConfig, Tick
+from canary.core.judge import Sample as Scrape
+from tests.core.test_any_order_of_events import SCHEDULES, AnyOrder
+
+WEIGHTED = sorted(name for name, schedule in SCHEDULES.items() if "iterations" not in schedule)
+
+
+class Whim:
+    """A judge that says what the test likes; `sense`: one that lets a good version through."""
+
+    says: ClassVar[tuple[str, int]] = ("continue", 5)
+    weight = 5
+
+    def __init__(self, config: JudgeConfig, history: Sequence[Tick] = ()) -> None:
+        self.top = config.max_weight
+
+    @classmethod
+    def restore(cls, config: JudgeConfig, state: Mapping[str, Any]) -> Whim:
+        assert state["run"][-1] is None, "a promotion is stored as if it were final"
+        return cls(config)
+
+    def observe(self, tick: Tick) -> Decision:
+        verdict, weight = self.says
+        if verdict == "sense":
+            verdict, weight = ("promote", tick.weight) if tick.weight >= self.top else ("continue", self.top)
+        return Decision(verdict, weight, f"Because {verdict}.", {})  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, Any]:
+        return {"run": [None]}
+
+
+class Steady:
+    """Proxies that are scraped whenever they are looked at."""
+
+    dead = ""
+
+    def counters(self, since: float, now: float) -> Counters:
+        if self.dead:
+            return Counters(now, error=self.dead)
+        return Counters(now, tuple(Scrape("primary", "envoy", ts, {"2": ts}) for ts in (since or now - 10, now)))
+
+    def past(self, now: float) -> Past:
+        return Past(error=self.dead)
+
+
+class UnderEvidence(AnyOrder):
+    """The same, with evidence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = mock.patch.object(judged, "SequentialJudge", Whim)
+        self.patch.start()
+        Whim.says = ("continue", 5)
+
+    @initialize(
+        judge=st.sampled_from(["guarded", "sequential", "sequential"]),
+        steps=st.sampled_from(["adaptive", "fixed"]),
+        schedule=st.sampled_from(WEIGHTED),
+        hooks=st.booleans(),
+        on_failure=st.sampled_from(["rollback", "rollback", "hold"]),
+        released=st.sampled_from(["bootstrap", "B", "B", "B"]),
+    )
+    def create(self, *, judge: str, steps: str, schedule: str, hooks: bool, on_failure: str, released: str) -> None:  # type: ignore[override]
+        super().create(
+            schedule=schedule, provider="istio", has_scaler=False, hooks=hooks, on_failure=on_failure, released="bootstrap", recreate=False
+        )
+        self.world.edit(judge=judge, sequential={"steps": steps})
+        self.world.traffic = Steady()  # type: ignore[assignment]
+        if released == "B":
+            self.world.release("B")
+            self.world.run(until=Phase.PROGRESSING)
+            self.world.settle()
+
+    @rule(
+        says=st.sampled_from(["continue", "continue", "sense", "hold", "inconclusive", "promote", "rollback"]), weight=st.integers(0, 100)
+    )
+    def judge_says(self, *, says: str, weight: int) -> None:
+        Whim.says = (says, weight)
+        for _ in range(2):
+            self.world.settle()
+            self.tick()
+            self.world.now += 10
+
+    edit_skip = None  # type: ignore[assignment]  # without an analysis nobody judges
+
+    @rule(dead=st.sampled_from(["", "", "down"]))
+    def source_dies_or_comes_back(self, *, dead: str) -> None:
+        self.world.traffic.dead = dead  # type: ignore[union-attr]
+
+    @rule(judge=st.sampled_from(["threshold", "guarded", "sequential"]))
+    def edit_judge(self, *, judge: str) -> None:
+        self.world.edit(judge=judge)
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                Whim.says = ("sense", 0)
+                self.world.traffic.dead = ""  # type: ignore[union-attr]
+                if self._held():
+                    self.world.edit(onFailure="rollback")
+                super().teardown()
+        finally:
+            self.patch.stop()
+
+    def _held(self) -> bool:
+        run = self.world.status.run
+        return run is not None and run.judge is not None and run.judge.verdict == "rollback"
+
+
+UnderEvidence.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck)
+)
+TestAnyOrderUnderEvidence = UnderEvidence.TestCase

@@ -1,0 +1,99 @@
+"""Planning: loads of the week, how long and what an analysis sees in each slot, and the windows that follow."""
+
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from canary.api.analysis import Analysis
+from canary.core.forecast.week import HOUR, Hour, Load, Slot, Week, loads, windows
+
+MONDAY = datetime(2027, 1, 11, tzinfo=UTC).timestamp()
+CHECKED = {
+    "interval": "1m",
+    "threshold": 5,
+    "stepWeight": 10,
+    "maxWeight": 50,
+    "metrics": [{"name": "request-success-rate", "thresholdRange": {"min": 99}}],
+}
+BUCKETS = {100.0: 0.7, 250.0: 0.98, 500.0: 0.998, math.inf: 1.0}
+
+
+def load(traffic, errors=0.001):
+    return Load(traffic, errors, {bound: 1000 * part for bound, part in BUCKETS.items()})
+
+
+def week(by_slot, **analysis):
+    return Week(Analysis.model_validate(CHECKED | analysis), by_slot, spacing=15.0)
+
+
+def test_hours_of_the_same_name_are_one_slot():
+    hours = [Hour(MONDAY + 3600 * at + 604800 * number, 3600.0 * (number + 1), 3000.0, 3.0) for number in range(2) for at in range(3)]
+    found = loads(hours, UTC)
+    assert list(found) == [0, 1, 2]
+    assert found[0].traffic == pytest.approx(1.5)
+    assert found[0].errors == pytest.approx(0.001)
+    assert list(loads(hours, ZoneInfo("Asia/Tokyo"))) == [9, 10, 11]
+
+
+def test_slow_shares_are_read_as_prometheus_reads_quantiles():
+    one = load(10)
+    assert one.slower(500) == pytest.approx(0.002)
+    assert one.slower(175) == pytest.approx(1 - 0.84)
+    assert one.tail == pytest.approx(0.02)
+    assert Load(1, 0, {}).slower(500) == 0
+    assert Load(1, 0, {}).tail is None
+
+
+def test_an_analysis_goes_on_into_the_next_hours():
+    busy = {number: load(100.0 if number == 1 else 0.1) for number in range(168)}
+    early, there = week(busy, judge="sequential", sequential={"minDuration": "1m"}).slots()[:2]
+    assert there.seconds < HOUR
+    assert early.seconds == pytest.approx(HOUR + there.seconds, rel=0.1)
+
+
+def test_more_traffic_sees_smaller_faults_and_sooner():
+    slots = week({number: load(10.0 ** (number % 4)) for number in range(4)}, judge="sequential").slots()
+    seen = [slot.detectable for slot in slots]
+    assert seen == sorted(seen, reverse=True)
+    times = [slot.seconds for slot in slots]
+    assert times == sorted(times, reverse=True)
+    assert slots[0].users_per_hour, "one request a second is not decided within the hour without tolerating some"
+    assert slots[3].users_per_hour is None
+
+
+def test_counted_checks_see_what_exceeds_the_bound_and_nothing_where_luck_decides():
+    quiet, busy = week({0: load(0.05), 1: load(1000.0)}).slots()
+    assert quiet.false_rollback > 0.6
+    assert quiet.detectable is None
+    assert busy.false_rollback < 1e-6
+    assert busy.detectable == pytest.approx(0.009, rel=0.3), "the bound of 1 % less what fails anyway"
+    assert busy.seconds == pytest.approx(300)
+
+
+def test_a_base_rate_near_the_bound_is_told_in_false_failed_checks():
+    [near] = week({0: load(100.0, errors=0.009)}).slots()
+    assert near.false_failures > 2
+    assert near.false_rollback > 0.05
+
+
+def test_good_hours_end_in_time_and_see_well():
+    by_slot = {number: load(100.0 if 8 <= number % 24 < 18 and number < 120 else 0.5) for number in range(168)}
+    planned = week(by_slot, judge="sequential")
+    good = planned.good(planned.slots())
+    assert {slot.number % 24 for slot in good} == set(range(8, 18))
+    assert windows(good) == ["Mon-Fri 08:00-18:00"]
+    assert planned.deadline == 3600
+
+
+def test_windows_join_hours_and_days():
+    slot = lambda number: Slot(number, 1.0, 0.0, 1.0, 0.1, 0.0, 0.0, 1.0)  # noqa: E731
+    assert windows([]) == []
+    numbers = [9, 10, 12, 24 + 9, 24 + 10, 24 + 12, 6 * 24 + 23]
+    assert windows([slot(number) for number in numbers]) == ["Mon-Tue 09:00-11:00, 12:00-13:00", "Sun 23:00-24:00"]
+
+
+def test_an_empty_hour_shows_nothing():
+    [empty] = week({0: Load(0.0, 0.0, {})}, judge="sequential").slots()
+    assert (empty.seconds, empty.detectable, empty.requests) == (None, None, 0)

@@ -1,0 +1,103 @@
+"""The counters of both versions: which series, told apart how, and the primary's own built-in checks."""
+
+import re
+
+import pytest
+
+from canary.api.canary import parse_canary
+from canary.metrics.render import render_query
+from canary.routers import registry
+from canary.routers.queries import POD
+
+MANIFEST = {
+    "apiVersion": "flagger.app/v1beta1",
+    "kind": "Canary",
+    "metadata": {"name": "podinfo", "namespace": "test"},
+    "spec": {
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "podinfo"},
+        "service": {"port": 80, "name": "podinfo-svc"},
+        "analysis": {"interval": "1m", "threshold": 5, "stepWeight": 10},
+    },
+}
+JUDGED = ["contour", "gatewayapi:v1", "istio"]
+
+
+def rendered(template):
+    return render_query(template, parse_canary(MANIFEST), interval="1m")
+
+
+def queries(provider):
+    found = registry.router(provider).arm_queries
+    assert found is not None
+    return found
+
+
+def clusters(template):
+    """The regular expression of cluster names in a selector."""
+    return re.search(r'envoy_cluster_name=~"([^"]+)"', rendered(template))[1]
+
+
+def test_without_a_mesh_nothing_tells_the_versions_apart():
+    assert registry.router("kubernetes").arm_queries is None
+
+
+def test_contour_counts_in_the_clusters_of_both_services():
+    found = queries("contour")
+    assert rendered(found.canary.requests) == 'envoy_cluster_upstream_rq{envoy_cluster_name=~"test_podinfo-svc-canary_[0-9a-zA-Z-]+"}'
+    assert (
+        rendered(found.primary.buckets)
+        == 'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=~"test_podinfo-svc-primary_[0-9a-zA-Z-]+"}'
+    )
+    assert (found.code, found.unit_ms) == ("envoy_response_code", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "arm"),
+    [
+        ("test_podinfo-svc-canary_80", "canary"),
+        ("test_podinfo-svc-primary_80", "primary"),
+        ("outbound|80||podinfo-svc-canary.test.svc.cluster.local", "canary"),
+        ("outbound|9898|v1|podinfo-svc-primary.test.svc.cluster.local", "primary"),
+        ("outbound|80||podinfo-svc.test.svc.cluster.local", None),
+        ("outbound|80||podinfo-svc-canary.prod.svc.cluster.local", None),
+        ("prod_podinfo-svc-canary_80", None),
+        ("test_podinfo-svc_80", None),
+    ],
+)
+def test_gateways_name_clusters_in_their_own_ways(label, arm):
+    found = queries("gatewayapi:v1")
+    seen = [name for name in ("canary", "primary") if re.fullmatch(clusters(getattr(found, name).requests), label)]
+    assert seen == ([arm] if arm else [])
+
+
+def test_istio_asks_those_who_call():
+    found = queries("istio")
+    for arm in ("canary", "primary"):
+        selector = f'reporter="source",destination_service_namespace="test",destination_service_name="podinfo-svc-{arm}"'
+        series = getattr(found, arm)
+        assert rendered(series.requests) == f"istio_requests_total{{{selector}}}"
+        assert rendered(series.buckets) == f"istio_request_duration_milliseconds_bucket{{{selector}}}"
+    assert found.code == "response_code"
+
+
+@pytest.mark.parametrize("provider", JUDGED)
+def test_versions_differ_in_nothing_but_their_name(provider):
+    found = queries(provider)
+    for field in ("requests", "buckets"):
+        canary, primary = rendered(getattr(found.canary, field)), rendered(getattr(found.primary, field))
+        assert canary != primary
+        assert canary.replace("-canary", "-primary") == primary
+
+
+@pytest.mark.parametrize("provider", JUDGED)
+def test_the_primarys_checks_are_the_canarys_with_another_selector(provider):
+    """So that "the primary breaches the same bound" compares like with like."""
+    router = registry.router(provider)
+    checks = router.arm_queries.checks
+    assert set(checks) == set(router.builtin_queries)
+    for name, own in router.builtin_queries.items():
+        theirs, ours = re.sub(r"\{[^}]*\}", "{}", rendered(checks[name])), re.sub(r"\{[^}]*\}", "{}", rendered(own))
+        if POD not in own:  # a pattern of pods has braces of its own
+            assert theirs == ours
+        assert rendered(checks[name]) != rendered(own)
+        assert "-primary" in rendered(checks[name])
