@@ -1,0 +1,1 @@
+"""Releases that the peer was recorded with, decided once more by our rules."""
