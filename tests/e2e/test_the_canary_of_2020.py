@@ -73,7 +73,8 @@ def _release(cluster, mesh, parts, text):
         }
         starts = [span.since for span in stage.spans("httproutes")]
         gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
-        assert min(gaps) > 9.5, gaps
-        assert max(gaps) < 12, gaps
+        assert min(gaps) > 9, gaps  # a step that a busy machine shows late is followed by one in time
+        assert max(gaps) < 13, gaps
+        assert 9.9 < sum(gaps) / len(gaps) < 10.5, gaps
         tasks = [task for task in stage.load_tester.tasks() if "hey -z 2m" in str(task)]
         assert len(tasks) in (1, 2, 3), tasks

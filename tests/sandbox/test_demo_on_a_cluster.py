@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from canary.api.crd import KINDS
 from tests.sandbox.demo import Demo
 from tests.testbed.cluster import KubectlError
 from tests.testbed.mesh import Mesh
@@ -95,7 +96,7 @@ def test_an_operator_that_is_there_acts_and_its_kinds_stay(bare, tmp_path):
         it, told = tell(bare, tmp_path / "demo", "--gateway=projectcontour/contour")
         assert "holds lease kube-system/flagger-leader-election" in told[-1]["parts"]["operator"]
         assert {run["outcome"] for run in told[-1]["runs"]} == {"Succeeded", "Failed"}
-        assert len(definitions(bare)) == 5
+        assert len(definitions(bare)) == len(KINDS)
         assert not exists(bare, "namespace", "prod")
         assert it.gone()
     finally:
