@@ -1,25 +1,43 @@
 """A Prometheus stand-in that answers every query with one sample at once: 100, or 1 for `vector(1)` (the peer's health check).
 
+A query that groups by names which its selectors list gets one sample of 100 for each combination of them.
+
 Run as a program, so that its work is not done inside the process that measures. Plain asyncio streams: a web framework would cost more
 per request than what is measured. `GET /count` answers how many queries came so far.
 """
 
 import asyncio
+import itertools
 import json
 import re
 import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
+_BY = re.compile(r"sum by \(([^)]*)\)")
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 
 
 def answer(target: str, body: str) -> dict[str, object]:
     """Prometheus' JSON for the query in a request's target or form."""
     given = parse_qs(urlsplit(target).query) | parse_qs(body)
-    value = "1" if given.get("query", [""])[0].replace(" ", "") == "vector(1)" else "100"
-    sample = {"metric": {}, "value": [time.time(), value]}
-    return {"status": "success", "data": {"resultType": "vector", "result": [sample]}}
+    query = given.get("query", [""])[0]
+    value = "1" if query.replace(" ", "") == "vector(1)" else "100"
+    result = [{"metric": metric, "value": [time.time(), value]} for metric in groups(query)]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+def groups(query: str) -> list[dict[str, str]]:
+    """The labels of each series of the answer: one without labels, unless the query groups by something other than `le`."""
+    found = _BY.search(query)
+    labels = [label for label in re.split(r",\s*", found[1]) if label != "le"] if found else []
+    return [dict(zip(labels, names, strict=True)) for names in itertools.product(*(_names(query, label) for label in labels))]
+
+
+def _names(query: str, label: str) -> list[str]:
+    """The alternatives of a label that is matched, or made by `label_replace` from the first group of a regular expression."""
+    found = re.search(rf'"{label}", "\$1", "\w+", "\(([^)]*)\)', query) or re.search(rf'\b{label}=~"([^"]*)"', query)
+    return found[1].split("|") if found else []
 
 
 class Stub:

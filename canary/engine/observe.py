@@ -131,6 +131,7 @@ class Observer:
                     canary,
                     metric,
                     template=sight.router.builtin_queries[metric.name],
+                    grouped=sight.router.grouped_queries.get(metric.name),
                     unit_ms=sight.router.duration_unit_ms,
                     timeout=timeout,
                 )

@@ -2,7 +2,7 @@
 
 Knows the three kinds of a metric entry (built-in of the mesh, inline query, MetricTemplate) and turns each into one `Sample`. The
 router's built-in queries arrive as an argument, because plug-ins do not know one another. Identical questions are asked once (`sharing`),
-and a source that does not answer is left alone for a while (`breaker`).
+built-in checks of many canaries in one query (`together`), and a source that does not answer is left alone for a while (`breaker`).
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from canary.api.metrictemplate import MetricTemplate, parse_metric_template
 from canary.core.arms import ArmQueries
 from canary.core.counted import Counters, Past
 from canary.core.errors import CanaryError, Rejected
+from canary.core.grouped import GroupedQuery
 from canary.core.model import ProvidersResult, Sample
 from canary.kube.cluster import Cluster
 from canary.kube.resource import METRIC_TEMPLATES, SECRETS
-from canary.metrics import arms, registry
+from canary.metrics import arms, batch, registry
 from canary.metrics.base import MetricProvider, Refused, Source, Unreachable
 from canary.metrics.breaker import Breakers, Failure
 from canary.metrics.gotemplate import TemplateError
 from canary.metrics.http import place
-from canary.metrics.prometheus import PrometheusProvider
+from canary.metrics.prometheus import PrometheusProvider, picked
 from canary.metrics.render import render_query
 from canary.metrics.sharing import MEMORY, Sharing
+from canary.metrics.together import Subject, Together
 
 T = TypeVar("T")
 
@@ -48,11 +50,18 @@ class Asker:
         self._providers: dict[str, MetricProvider] = {}
         self._sharing: Sharing[Sample] = Sharing(clock)
         self._breakers = Breakers(clock)
+        self._together = Together(clock, self._grouped)
+        self._clock = clock
         self._now = now
 
-    async def builtin(self, canary: Canary, metric: Metric, *, template: str, unit_ms: float, timeout: float) -> Sample:
-        """A built-in check; durations come back in milliseconds, whatever the mesh counts in."""
-        sample = await self._ask(self._default(canary), template, canary, metric, timeout)
+    async def builtin(
+        self, canary: Canary, metric: Metric, *, template: str, unit_ms: float, timeout: float, grouped: GroupedQuery | None = None
+    ) -> Sample:
+        """A built-in check; durations come back in milliseconds, whatever the mesh counts in.
+
+        `grouped`: the same check for many canaries, for the case that others ask at the same time.
+        """
+        sample = await self._ask(self._default(canary), template, canary, metric, timeout, grouped=grouped)
         if metric.name == "request-duration" and sample.value is not None:
             return replace(sample, value=sample.value * unit_ms)
         return sample
@@ -100,13 +109,16 @@ class Asker:
 
     async def close(self) -> None:
         await self._sharing.close()
+        await self._together.close()
         for provider in self._providers.values():
             await provider.close()
 
     def _default(self, canary: Canary) -> Source:
         return Source(type="prometheus", address=canary.spec.metrics_server or self._metrics_server)
 
-    async def _ask(self, source: Source, template: str, canary: Canary, metric: Metric, seconds: float) -> Sample:
+    async def _ask(
+        self, source: Source, template: str, canary: Canary, metric: Metric, seconds: float, *, grouped: GroupedQuery | None = None
+    ) -> Sample:
         variables, one_line = metric.template_variables, source.type in ONE_LINE
         try:
             text = render_query(template, canary, interval=metric.interval_effective, variables=variables, one_line=one_line)
@@ -117,7 +129,12 @@ class Asker:
         key = (source.identity, text, window, seconds)
         # With steps every second, an answer as old as a step would count twice.
         freshness = min(MEMORY, canary.spec.analysis.interval_seconds / 2)
-        return await self._sharing.ask(key, lambda: self._answer(source, text, window, seconds), freshness=freshness)
+        question = lambda: self._answer(source, text, window, seconds)  # noqa: E731
+        if grouped and not variables and (names := batch.names(grouped, canary, metric.interval_effective)):
+            subject = Subject(source, source.identity, grouped, metric.interval_effective, seconds)
+            pace = canary.spec.analysis.interval_seconds
+            question = lambda: self._answer_with_others(subject, names, text, window, pace)  # noqa: E731
+        return await self._sharing.ask(key, question, freshness=freshness)
 
     def _series(self, canary: Canary, seconds: float) -> arms.Ask:
         """Asks the canary's Prometheus for raw series."""
@@ -131,6 +148,30 @@ class Asker:
 
         return ask
 
+    async def _answer_with_others(self, subject: Subject, names: batch.Names, text: str, window: float, pace: float) -> Sample:
+        """One part of the answer to many; when there are no others, or the question for all failed, the answer to `text`.
+
+        `pace`: seconds between two ticks of the canary.
+        """
+        source, left = subject.source, subject.seconds
+        if subject.identity not in self._breakers:  # a source that has just failed is asked one by one: that is what its breaker counts
+            began = self._clock()
+            try:
+                found = await self._together.ask(subject, names, interval_seconds=pace)
+            except CanaryError:
+                left -= self._clock() - began
+            else:
+                if found is not None:
+                    return _told_by(source, text, picked(found, text))
+        return await self._answer(source, text, window, left)
+
+    async def _grouped(self, source: Source, text: str, seconds: float) -> list[Any]:
+        provider = self._provider(source.type)
+        assert isinstance(provider, PrometheusProvider)
+        answer = await provider.grouped(source, text, timeout=seconds)
+        self._breakers.answered(source.identity)
+        return answer
+
     async def _answer(self, source: Source, text: str, window: float, seconds: float) -> Sample:
         try:
             provider = self._provider(source.type)
@@ -138,7 +179,7 @@ class Asker:
             sample = await self._guarded(source, text, question, seconds)
         except CanaryError as error:
             sample = Sample(error=told(error))
-        return replace(sample, error=source.scrubbed(sample.error), query=text, provider=source.type)
+        return _told_by(source, text, sample)
 
     async def _online(self, name: str, source: Source, seconds: float) -> str:
         try:
@@ -186,6 +227,10 @@ class Asker:
                 hint=f"create the MetricTemplate, or correct templateRef of metric {metric.name}",
             )
         return parse_metric_template(body)
+
+
+def _told_by(source: Source, text: str, sample: Sample) -> Sample:
+    return replace(sample, error=source.scrubbed(sample.error), query=text, provider=source.type)
 
 
 async def _bounded(question: Callable[[], Awaitable[T]], name: str, seconds: float) -> T:

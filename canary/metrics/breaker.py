@@ -93,6 +93,10 @@ class Breakers:
     def __len__(self) -> int:
         return len(self._breakers)
 
+    def __contains__(self, identity: str) -> bool:
+        """Whether this source has failed since its last answer."""
+        return identity in self._breakers
+
     def admit(self, identity: str, text: str) -> Admission:
         """See `Breaker.admit`."""
         found = self._breakers.get(identity)

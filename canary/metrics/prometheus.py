@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -64,6 +66,19 @@ class PrometheusProvider:
         except Exception as error:
             raise Refused(explain(error, source.address)) from error
 
+    async def grouped(self, source: Source, text: str, *, timeout: float) -> list[Any]:
+        """All series of a query about many canaries, asked once and by POST: it may be longer than an address can be.
+
+        Raises CanaryError; also when the answer comes with warnings, since nobody knows whose part of it they are about.
+        """
+        try:
+            connection = self._connection(source)
+            return list(await self._in_thread(partial(_posted, connection, text, timeout), timeout))
+        except CanaryError:
+            raise
+        except Exception as error:
+            raise Refused(explain(error, source.address)) from error
+
     async def online(self, source: Source, *, timeout: float) -> str:
         """`vector(1)` must be 1, as upstream's probe."""
         sample = await self.query(source, "vector(1)", window_seconds=0, timeout=timeout)
@@ -77,16 +92,16 @@ class PrometheusProvider:
     async def _attempt(self, connection: PrometheusConnect, address: str, text: str, deadline: float, *, at: float | None = None) -> Any:
         """One query; what the library raises when the server cannot be had becomes Unreachable."""
         try:
-            return await self._in_thread(connection, text, max(0.01, deadline - asyncio.get_running_loop().time()), at)
+            seconds = max(0.01, deadline - asyncio.get_running_loop().time())
+            when = None if at is None else {"time": f"{at:.3f}"}
+            return await self._in_thread(partial(connection.custom_query, query=text, params=when, timeout=seconds), seconds)
         except Exception as error:
             timed_out = "Timeout" in type(error).__name__
             if timed_out or "Connection" in type(error).__name__ or _NOT_NOW.match(str(error)):
                 raise Unreachable(explain(error, address), timed_out=timed_out) from error
             raise
 
-    async def _in_thread(self, connection: PrometheusConnect, text: str, seconds: float, at: float | None) -> Any:
-        when = None if at is None else {"time": f"{at:.3f}"}
-        call = partial(connection.custom_query, query=text, params=when, timeout=seconds)
+    async def _in_thread(self, call: Callable[[], Any], seconds: float) -> Any:
         # The thread's own time-out ends it a little before ours, so that no thread is left behind by a cancelled wait.
         async with asyncio.timeout(seconds + 1):
             return await asyncio.get_running_loop().run_in_executor(self._pool, call)
@@ -114,6 +129,21 @@ def _connect(source: Source, headers: dict[str, str]) -> PrometheusConnect:
     for prefix in (url, "http://", "https://"):  # the library mounts its own adapter, with three retries, at the URL itself
         session.mount(prefix, HTTPAdapter(pool_connections=THREADS, pool_maxsize=THREADS, max_retries=0))
     return connection
+
+
+def _posted(connection: PrometheusConnect, text: str, seconds: float) -> list[Any]:
+    """What the library's own POST would be, if it did not put the query into the address. The server is told not to work on in vain."""
+    session = connection._session  # noqa: SLF001
+    form = {"query": text, "timeout": f"{math.ceil(seconds * 1000)}ms"}
+    answer = session.post(
+        f"{connection.url}/api/v1/query", data=form, headers=connection.headers, verify=session.verify, cert=session.cert, timeout=seconds
+    )
+    if answer.status_code != HTTPStatus.OK:
+        raise Refused(f"HTTP Status Code {answer.status_code}")
+    body = answer.json()
+    if body["data"]["resultType"] != "vector" or body.get("warnings"):
+        raise Refused(f"{body['data']['resultType']}, with warnings: {body.get('warnings')}")
+    return list(body["data"]["result"])
 
 
 def _headers(source: Source) -> dict[str, str]:

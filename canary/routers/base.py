@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from canary.core.arms import ArmQueries
+from canary.core.grouped import GroupedQuery
 from canary.core.model import Routes, Unknown
 from canary.core.release import Release
 from canary.kube.resource import Object, Resource
@@ -58,6 +59,8 @@ class Router(Protocol):
     """False: no traffic object at all (provider `kubernetes`)."""
     builtin_queries: Mapping[str, str]
     """`request-success-rate` and `request-duration` as query templates (functions as in reference flagger-analysis 1.5)."""
+    grouped_queries: Mapping[str, GroupedQuery]
+    """The same checks for many canaries at once. A check that is not in it is asked for one canary at a time."""
     duration_unit_ms: float
     """What one unit of this mesh's duration query is in milliseconds (1 or 1000)."""
     arm_queries: ArmQueries | None

@@ -12,11 +12,15 @@ from typing import Final
 
 from canary.api.analysis import AnalysisMatch, HeaderMatch, QueryMatch
 from canary.core.errors import Rejected
+from canary.core.grouped import GroupKey
 from canary.core.model import ALL_TO_PRIMARY, Routes, Unknown
 from canary.core.release import Release
 from canary.kube.resource import HTTP_PROXIES, Object, Resource
 from canary.routers import matching, objects, queries, weights
 from canary.routers.base import NO_CANARY_RULE, Live, ObjectRef, Wanted
+
+_CLUSTERS: Final = f"({{{{ {queries.TARGET} }}}})-canary_[0-9a-zA-Z-]+"
+"""Of many canaries. None is that of two: what follows the name has one underscore, right after `-canary`."""
 
 
 class ContourRouter:
@@ -29,6 +33,14 @@ class ContourRouter:
         buckets="envoy_cluster_upstream_rq_time_bucket",
         selector='envoy_cluster_name=~"{{ namespace }}_{{ service }}-canary_[0-9a-zA-Z-]+"',
         code="envoy_response_code",
+    )
+    grouped_queries: Final = queries.grouped(
+        requests="envoy_cluster_upstream_rq",
+        buckets="envoy_cluster_upstream_rq_time_bucket",
+        selector=f'envoy_cluster_name=~"{_CLUSTERS}"',
+        code="envoy_response_code",
+        keys=(GroupKey(queries.TARGET, "{{ namespace }}_{{ service }}"),),
+        target=("envoy_cluster_name", _CLUSTERS),
     )
     duration_unit_ms: Final = 1.0
     arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER)

@@ -25,6 +25,7 @@ class GatewayApiRouter:
     name: Final = "gatewayapi:v1"
     has_weights: Final = True
     builtin_queries: Final = queries.HTTP
+    grouped_queries: Final = queries.HTTP_GROUPED
     duration_unit_ms: Final = 1000.0
     arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER, queries.ISTIO_CLUSTER, checks=queries.HTTP_PRIMARY)
 

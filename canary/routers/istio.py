@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from canary.core.errors import Rejected
+from canary.core.grouped import GroupKey
 from canary.core.model import Routes, Unknown
 from canary.core.release import Release
 from canary.kube.resource import DESTINATION_RULES, VIRTUAL_SERVICES, Object, Resource
@@ -28,6 +29,16 @@ class IstioRouter:
         buckets="istio_request_duration_milliseconds_bucket",
         selector=('reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload=~"{{ target }}"'),
         code="response_code",
+    )
+    grouped_queries: Final = queries.grouped(
+        requests="istio_requests_total",
+        buckets="istio_request_duration_milliseconds_bucket",
+        selector=(
+            'reporter="destination",destination_workload_namespace=~"{{ destination_workload_namespace }}",'
+            'destination_workload=~"{{ destination_workload }}"'
+        ),
+        code="response_code",
+        keys=(GroupKey("destination_workload_namespace", "{{ namespace }}"), GroupKey("destination_workload", "{{ target }}")),
     )
     duration_unit_ms: Final = 1.0
     arm_queries: Final = queries.arms(

@@ -23,6 +23,7 @@ class KubernetesRouter:
     name: Final = "kubernetes"
     has_weights: Final = False
     builtin_queries: Final = queries.HTTP
+    grouped_queries: Final = queries.HTTP_GROUPED
     duration_unit_ms: Final = 1000.0
     arm_queries: Final = None
 

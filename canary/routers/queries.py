@@ -3,11 +3,16 @@
 Placeholders are functions of the query template language (reference flagger-analysis 1.5), so that a rendered query can be
 shown next to its verdict. A success rate falls back to 0 when requests were made and none of them succeeded: without that
 the numerator is an empty vector, and a canary that fails every request would look like one without traffic.
+
+The same forms ask for many canaries at once (`grouped`): they are told apart in the query, before anything is summed up, so that each group
+holds the very series that its canary's own query would have taken, in the same order. Summing per pod and adding the pods up here was
+rejected: floating-point sums depend on their order. It holds for the selectors of all meshes of this project.
 """
 
 from __future__ import annotations
 
 from canary.core.arms import ArmQueries, ArmSeries
+from canary.core.grouped import GroupedQuery, GroupKey
 
 WINDOW = "[{{ interval }}]"
 
@@ -21,16 +26,26 @@ POD = f"(-{_PART}{{1,10}})?-{_PART}{{5}}"
 and never the primary's (`<target>-primary-...`); upstream's judges a DaemonSet by its primary (flagger-analysis 1.3)."""
 
 
-def success_rate(series: str, selector: str, *, ok: str) -> str:
-    """Percent (0 to 100) of the requests counted by `series` that also fulfil the matcher `ok`; NaN or empty without requests."""
-    total = f"sum(rate({series}{{{selector}}}{WINDOW}))"
-    good = f"sum(rate({series}{{{selector},{ok}}}{WINDOW}))"
+def success_rate(series: str, selector: str, *, ok: str, by: str = "", replaced: str = "") -> str:
+    """Percent (0 to 100) of the requests counted by `series` that also fulfil the matcher `ok`; NaN or empty without requests.
+
+    With `by` (labels) one value for each group of series; `replaced`: arguments of a `label_replace` that comes before the grouping.
+    """
+    group = f" by ({by}) " if by else ""
+    total = f"sum{group}({_rate(series, selector, replaced)})"
+    good = f"sum{group}({_rate(series, f'{selector},{ok}', replaced)})"
     return f"100 * ({good} or 0 * {total}) / {total}"
 
 
-def latency(buckets: str, selector: str) -> str:
-    """99th percentile of a histogram, in the unit of its buckets."""
-    return f"histogram_quantile(0.99, sum by (le) (rate({buckets}{{{selector}}}{WINDOW})))"
+def latency(buckets: str, selector: str, *, by: str = "", replaced: str = "") -> str:
+    """99th percentile of a histogram, in the unit of its buckets. `by` and `replaced` as in `success_rate`."""
+    group = f"le, {by}" if by else "le"
+    return f"histogram_quantile(0.99, sum by ({group}) ({_rate(buckets, selector, replaced)}))"
+
+
+def _rate(series: str, selector: str, replaced: str) -> str:
+    rate = f"rate({series}{{{selector}}}{WINDOW})"
+    return f"label_replace({rate}, {replaced})" if replaced else rate
 
 
 def builtin(*, requests: str, buckets: str, selector: str, code: str) -> dict[str, str]:
@@ -41,6 +56,26 @@ def builtin(*, requests: str, buckets: str, selector: str, code: str) -> dict[st
     }
 
 
+TARGET = "canary_target"
+"""The label that grouped queries make where no label of the series is a canary's name and nothing else."""
+
+
+def grouped(
+    *, requests: str, buckets: str, selector: str, code: str, keys: tuple[GroupKey, ...], target: tuple[str, str] | None = None
+) -> dict[str, GroupedQuery]:
+    """Both checks of a mesh for many canaries: as `builtin`, with a selector that takes the series of all of them.
+
+    `target`: a label and the regular expression whose first group is what `TARGET` shall hold.
+    """
+    by = ", ".join(key.label for key in keys)
+    replaced = f'"{TARGET}", "$1", "{target[0]}", "{target[1]}"' if target else ""
+    texts = {
+        "request-success-rate": success_rate(requests, selector, ok=f"{code}{NOT_5XX}", by=by, replaced=replaced),
+        "request-duration": latency(buckets, selector, by=by, replaced=replaced),
+    }
+    return {name: GroupedQuery(text, keys) for name, text in texts.items()}
+
+
 HTTP = builtin(
     requests="http_request_duration_seconds_count",
     buckets="http_request_duration_seconds_bucket",
@@ -48,6 +83,18 @@ HTTP = builtin(
     code="status",
 )
 """What applications with a plain HTTP histogram expose; used where the mesh has no series of its own. Durations in seconds."""
+
+_PODS = f"({{{{ {TARGET} }}}}){POD}"
+HTTP_GROUPED = grouped(
+    requests="http_request_duration_seconds_count",
+    buckets="http_request_duration_seconds_bucket",
+    selector=f'kubernetes_namespace=~"{{{{ kubernetes_namespace }}}}",kubernetes_pod_name=~"{_PODS}"',
+    code="status",
+    # `shop-x7` has pods `shop-x7-bcdfg` if it is a DaemonSet, which may as well be pods of the Deployment `shop`
+    keys=(GroupKey("kubernetes_namespace", "{{ namespace }}"), GroupKey(TARGET, "{{ target }}", twin=f"-{_PART}{{1,10}}")),
+    target=("kubernetes_pod_name", _PODS),
+)
+"""`HTTP` for many canaries."""
 
 
 def arm(*, requests: str, buckets: str, selector: str) -> ArmSeries:

@@ -55,7 +55,7 @@ class Metrics:
         value = self.values[name]
         return Sample(error=value) if isinstance(value, str) else Sample(value=value)
 
-    async def builtin(self, canary, metric, *, template, unit_ms, timeout):
+    async def builtin(self, canary, metric, *, template, unit_ms, timeout, grouped=None):
         return self.sample(metric.name)
 
     async def inline(self, canary, metric, *, timeout):

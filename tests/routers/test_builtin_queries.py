@@ -62,3 +62,40 @@ def test_units_of_durations(provider, unit):
 )
 def test_pods_of_the_target_and_of_nothing_else(pod, ours):
     assert bool(re.fullmatch("podinfo" + POD, pod)) is ours
+
+
+# ------------------------------------------------------------------------------------------------ for many canaries at once
+
+
+def grouped(provider, **names):
+    found = registry.router(provider).grouped_queries
+    assert set(found) == {"request-success-rate", "request-duration"}
+    return rendered(found["request-success-rate"].template, **names), rendered(found["request-duration"].template, **names)
+
+
+def test_istio_groups_by_its_own_labels():
+    rate, duration = grouped("istio", destination_workload_namespace="test|prod", destination_workload="shop|cart")
+    selector = 'reporter="destination",destination_workload_namespace=~"test|prod",destination_workload=~"shop|cart"'
+    by = "destination_workload_namespace, destination_workload"
+    total = f"sum by ({by}) (rate(istio_requests_total{{{selector}}}[1m]))"
+    assert rate == f'100 * (sum by ({by}) (rate(istio_requests_total{{{selector},response_code!~"5.*"}}[1m])) or 0 * {total}) / {total}'
+    assert duration == f"histogram_quantile(0.99, sum by (le, {by}) (rate(istio_request_duration_milliseconds_bucket{{{selector}}}[1m])))"
+
+
+def test_contour_groups_by_what_the_name_of_the_cluster_says():
+    rate, duration = grouped("contour", canary_target="test_shop|prod_cart")
+    clusters = "(test_shop|prod_cart)-canary_[0-9a-zA-Z-]+"
+    selector, named = f'envoy_cluster_name=~"{clusters}"', f'"canary_target", "$1", "envoy_cluster_name", "{clusters}"'
+    total = f"sum by (canary_target) (label_replace(rate(envoy_cluster_upstream_rq{{{selector}}}[1m]), {named}))"
+    assert rate.endswith(f" or 0 * {total}) / {total}")
+    buckets = f"label_replace(rate(envoy_cluster_upstream_rq_time_bucket{{{selector}}}[1m]), {named})"
+    assert duration == f"histogram_quantile(0.99, sum by (le, canary_target) ({buckets}))"
+
+
+@pytest.mark.parametrize("provider", ["kubernetes", "gatewayapi:v1"])
+def test_http_groups_by_what_the_name_of_the_pod_says(provider):
+    _, duration = grouped(provider, kubernetes_namespace="test", canary_target="shop|cart")
+    selector = f'kubernetes_namespace=~"test",kubernetes_pod_name=~"(shop|cart){POD}"'
+    named = f'"canary_target", "$1", "kubernetes_pod_name", "(shop|cart){POD}"'
+    buckets = f"label_replace(rate(http_request_duration_seconds_bucket{{{selector}}}[1m]), {named})"
+    assert duration == f"histogram_quantile(0.99, sum by (le, kubernetes_namespace, canary_target) ({buckets}))"
