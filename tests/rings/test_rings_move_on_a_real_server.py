@@ -121,6 +121,21 @@ async def test_a_branch_that_somebody_committed_to_is_left_alone_and_told(fleet)
     assert any("ring second is left alone" in problem for problem in view.problems)
 
 
+async def test_a_ring_whose_operator_took_the_image_back_takes_the_next_release(fleet):
+    fleet.release("6.1.0")
+    await settled(fleet, rules(**BRANCH))
+    fleet.say("first-0", "6.1.0", result="Failed")
+    message = "revert podinfo to 6.0.0\n\nCanary-Effect: revert 5f0c1a9be2d34c77\n"
+    revert = fleet.write({"apps/podinfo.yaml": manifest("6.0.0")}, branch="first", message=message)
+    view, _, _ = await settled(fleet, rules(**BRANCH))
+    assert view.problems == ()
+    assert (fleet.head("first"), view.heads["first"].release.partition("-")[0]) == (revert, "6.0.0")
+    fix = fleet.release("6.2.0")
+    await settled(fleet, rules(**BRANCH))
+    assert fleet.git("rev-parse", "first^1", "first^2").split() == [revert, fix]
+    assert fleet.git("diff", "--name-only", "first", fix) == ""
+
+
 async def test_a_ring_without_a_branch_gets_one(fleet):
     fleet.git("branch", "-D", "first")
     commit = fleet.release("6.1.0")

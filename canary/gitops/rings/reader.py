@@ -13,6 +13,7 @@ import yaml
 from canary.api.rolloutplan import Layout, Mode, RolloutPlan, Signatures, parse_rollout_plan
 from canary.core.errors import NotFound, Rejected
 from canary.gitops import record as records
+from canary.gitops.message import EFFECT_TRAILER
 from canary.gitops.rings import evidence, people, plumbing, state
 from canary.gitops.rings.evidence import Filed
 from canary.gitops.rings.fleet import clusters, membership
@@ -23,7 +24,7 @@ from canary.gitops.rings.view import Candidate, Head, View
 
 RESTORES = "Canary-Restores"
 """Trailer of a commit of ours on a ring's branch: the commit of the source whose files it has."""
-_KEYS = (people.TRAILER, RESTORES)
+_KEYS = (people.TRAILER, RESTORES, EFFECT_TRAILER)
 _SMALL = 1 << 20
 
 
@@ -194,14 +195,18 @@ class _Reading:
                 return {}
 
     async def _branch(self, branch: str, candidates: tuple[Candidate, ...], positions: Mapping[str, int], trees: Mapping[str, str]) -> Head:
-        """A commit of the source, or one of ours with the very files of such a commit; anything else is somebody's own."""
+        """A commit of the source, or one of ours with the very files of such a commit; anything else is somebody's own.
+
+        Ours are those that restore, and the reverts of operators, which take back what failed in this ring.
+        """
         tip = self.refs.get(f"refs/heads/{branch}")
         if tip is None:
             return Head(position=len(candidates))
         at = tip
         if at not in positions:
             (own,) = await plumbing.history(self.source.git, tip, limit=1, keys=_KEYS)
-            at = next((oid for oid in own.trailers[RESTORES] if trees.get(oid) == own.tree), "")
+            sources = trees if own.trailers[EFFECT_TRAILER] else own.trailers[RESTORES]
+            at = next((oid for oid in sources if trees.get(oid) == own.tree), "")
         if at not in positions:
             why = f"branch {branch} is at {tip[:12]}, which is none of the last {len(trees)} commits of {self.plan.spec.source.branch}"
             return Head(tip, position=len(candidates), astray=why)
