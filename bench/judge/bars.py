@@ -13,7 +13,10 @@ OUTAGES = ("long before", "from the start", "minutes 1-16, skewed")
 
 @dataclass(frozen=True)
 class Bar:
-    """`cell` must satisfy `check`; `wanted` says so in words, `shown` is the figure that decides."""
+    """`cell` must satisfy `check`; `wanted` says so in words, `shown` is the figure that decides.
+
+    `beside` compares with the peer, too; a bar that has it is no row where the peer was not run.
+    """
 
     number: str
     cell: str
@@ -21,6 +24,11 @@ class Bar:
     check: Check
     shown: Callable[[Summary], str]
     peer: Callable[[Summary, Summary], str] | None = None
+    beside: Callable[[Summary, Summary], bool] | None = None
+
+    def met(self, ours: Summary, peer: Summary | None) -> bool:
+        """Whether it is cleared."""
+        return self.check(ours) and (self.beside is None or (peer is not None and self.beside(ours, peer)))
 
 
 def _back(number: str, cell: str, most: float) -> Bar:
@@ -46,16 +54,13 @@ def _within(number: str, cell: str, seconds: float) -> Bar:
     return Bar(number, cell, f"median <= {seconds:.0f} s", lambda s: s.median_back <= seconds, lambda s: f"{s.median_back:.0f} s", _faster)
 
 
-def _harms(number: str, cell: str, most: float, times: float = 0.0) -> Bar:
-    words = f"harmed <= {most:g}"
-    return Bar(
-        number,
-        cell,
-        words,
-        lambda s: s.harmed <= most,
-        lambda s: f"{s.harmed:.3g}",
-        lambda s, p: f"{p.harmed:.4g} ({p.harmed / max(s.harmed, 1e-9):.1f}x)" + (f", wanted {times:g}x" if times else ""),
-    )
+def _harms(number: str, cell: str, most: float) -> Bar:
+    return Bar(number, cell, f"harmed <= {most:g}", lambda s: s.harmed <= most, lambda s: f"{s.harmed:.3g}", _fewer)
+
+
+def _spares(number: str, cell: str, times: float) -> Bar:
+    words = f"harmed >= {times:g}x fewer"
+    return Bar(number, cell, words, lambda _: True, lambda s: f"{s.harmed:.3g}", _fewer, lambda s, p: p.harmed >= times * s.harmed)
 
 
 def _on(number: str, cell: str, seconds: float, least: float = 0.95) -> Bar:
@@ -75,6 +80,10 @@ def _on(number: str, cell: str, seconds: float, least: float = 0.95) -> Bar:
 
 def _shares(_: Summary, peer: Summary) -> str:
     return f"{peer.rolled_back:.0%} back, {peer.promoted:.0%} on"
+
+
+def _fewer(ours: Summary, peer: Summary) -> str:
+    return f"{peer.harmed:.4g} ({peer.harmed / max(ours.harmed, 1e-9):.1f}x)"
 
 
 def _faster(ours: Summary, peer: Summary) -> str:
@@ -110,11 +119,13 @@ def _detection() -> Iterator[Bar]:
         cell = f"10 % in an outage of 5 %, {when}"
         yield from (_caught("5", cell, 0.99), _within("5", cell, 420), _harms("5", cell, 60))
     two = "fails 2 % 100 rps"
-    yield from (_within("6", two, 180), _harms("6", two, 18, 2.6))
+    yield from (_within("6", two, 180), _harms("6", two, 18), _spares("6", two, 2.6))
     yield Bar("6", two, "p90 <= 270 s", lambda s: s.p90_back <= 270, lambda s: f"{s.p90_back:.0f} s", lambda _, p: f"{p.p90_back:.0f} s")
-    yield from (_within("7", "fails 2 % 1000 rps", 105), _harms("7", "fails 2 % 1000 rps", 25, 13))
+    seven = "fails 2 % 1000 rps"
+    yield from (_within("7", seven, 105), _harms("7", seven, 25), _spares("7", seven, 13))
     for rate, most in ((100, 18), (1000, 130)):
-        yield from (_within("8", f"fails 20 % {rate} rps", 60), _harms("8", f"fails 20 % {rate} rps", most, 20))
+        eight = f"fails 20 % {rate} rps"
+        yield from (_within("8", eight, 60), _harms("8", eight, most), _spares("8", eight, 20))
     yield _within("8", "fails 20 % 1 rps", 180)
     yield from (_within("8", "fails 20 % 0.1 rps", 900), _caught("8", "fails 20 % 0.1 rps", 0.97))
     yield from (_caught("9", "fails 2 % 10 rps", 1.0), _within("9", "fails 2 % 10 rps", 300), _harms("9", "fails 2 % 10 rps", 20))
@@ -191,9 +202,10 @@ def rows(found: Mapping[str, Mapping[str, Summary]]) -> list[list[str]]:
     table = []
     for bar in BARS:
         judges = found.get(bar.cell, {})
-        if "ours" not in judges:
+        peer = judges.get("flagger")
+        if "ours" not in judges or (bar.beside is not None and peer is None):
             continue
-        ours, peer = judges["ours"], judges.get("flagger")
+        ours = judges["ours"]
         theirs = "-" if bar.peer is None or peer is None else bar.peer(ours, peer)
-        table.append([bar.number, bar.cell, bar.wanted, bar.shown(ours), theirs, "pass" if bar.check(ours) else "FAIL"])
+        table.append([bar.number, bar.cell, bar.wanted, bar.shown(ours), theirs, "pass" if bar.met(ours, peer) else "FAIL"])
     return table

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.judge.world import HOUR, Run, Scenario
-from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
+from canary.core.forecast.counted import quantile
+from canary.core.judge import Arm, JudgeConfig, SequentialJudge, Tick
 
 STEP, TOP, MINUTE, ALLOWED = 5, 50, 60.0, 5
 SETTINGS = {"minDuration": 0, "maxDuration": "60m", "maxWeight": TOP, "thresholds": {"errorRate": 1, "slowMs": [500, 1]}}
@@ -28,7 +29,10 @@ _TIMED = 25
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `after` in seconds; `harmed` counts the whole hour; `forecast` is needed / used canary requests."""
+    """How a run ended. `after` in seconds; `harmed` counts the whole hour.
+
+    `forecast`: canary requests that a promotion was said to take when the top weight was reached, over those that it took.
+    """
 
     verdict: str
     after: float
@@ -60,7 +64,8 @@ def ours(scenario: Scenario, seed: int) -> Outcome:
         if tick.canary is None or tick.primary is None:
             waits = decision.verdict in ("hold", "inconclusive")
             told.append(waits and ("has not reported" in decision.reason or "neither" in decision.reason))
-        forecast = forecast or _forecast(decision, weight)
+        if weight >= TOP:
+            forecast = forecast or decision.needed
         weight = decision.weight
         if decision.verdict in ("rollback", "promote") or run.t >= HOUR + scenario.spacing:
             break
@@ -69,14 +74,6 @@ def ours(scenario: Scenario, seed: int) -> Outcome:
     left = {"rollback": 0, "promote": 100}.get(decision.verdict, weight)
     verdict = decision.verdict if decision.verdict in ("rollback", "promote") else "inconclusive"
     return Outcome(verdict, run.t, run.harmed + run.aftermath(left), factor, mismatched, all(told), cpu, ticks)
-
-
-def _forecast(decision: Decision, weight: int) -> float | None:
-    """The forecast of the slowest metric when the top weight is reached."""
-    if weight < TOP:
-        return None
-    needed = [one["needed"] for one in decision.evidence.values() if one.get("required") and one["needed"]]
-    return max(needed, default=None)
 
 
 def flagger(scenario: Scenario, seed: int) -> Outcome:
@@ -105,17 +102,6 @@ def _passes(arms: Sequence[Arm]) -> bool:
         return False
     bounds = sorted(arms[0].buckets)
     return quantile([(bound, sum(arm.buckets[bound] for arm in arms)) for bound in bounds], 0.99) <= 500
-
-
-def quantile(buckets: Sequence[tuple[float, int]], q: float) -> float:
-    """`histogram_quantile`: linear within the bucket, the last finite bound beyond it."""
-    total = buckets[-1][1]
-    low, below = 0.0, 0
-    for bound, count in buckets:
-        if count >= q * total:
-            return low if math.isinf(bound) else low + (bound - low) * (q * total - below) / max(1, count - below)
-        low, below = bound, count
-    return low
 
 
 def kayenta(scenario: Scenario, seed: int) -> Outcome:

@@ -7,11 +7,11 @@ same seed, so that differences between judges are not luck.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from canary.core.forecast.world import failures
 from canary.core.judge import Arm, Tick
 
 ISTIO = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
@@ -148,13 +148,4 @@ class Run:
     def _arm(self, n: int, share: float, which: int) -> Arm:
         s = self.scenario
         buckets = self._rng.multinomial(n, self._parts[which]).cumsum()
-        return Arm(n, self._bad(n, share), dict(zip((*s.bounds, math.inf), map(int, buckets), strict=True)))
-
-    def _bad(self, n: int, share: float) -> int:
-        if self.scenario.burst <= 1 or not n:
-            return int(self._rng.binomial(n, share)) if n else 0
-        bursts = int(self._rng.poisson(n * share / self.scenario.burst))
-        return min(n, int(self._rng.geometric(1 / self.scenario.burst, bursts).sum())) if bursts else 0
-
-
-Maker = Callable[[Scenario, int], Run]
+        return Arm(n, failures(n, share, s.burst, self._rng), dict(zip((*s.bounds, math.inf), map(int, buckets), strict=True)))

@@ -310,9 +310,9 @@ class _Text(_View):
         self._print(
             f"The primary's past has {len(replayed.past.ticks)} ticks; a look each {replayed.spacing:g} s, a step each {replayed.analysis.interval_seconds:g} s."
         )
-        together = f"{1 / replayed.alpha:.0f}"
+        bound = 1 / replayed.alpha
         self._print(
-            f"'against' is what the most suspicious metric says, 'for' the least convincing; all metrics together take back at {together}.\n"
+            f"'against' is what all metrics say together, and takes back at {bound:.0f}; 'for' is what the least convincing one says.\n"
         )
 
     def show(self, event: Look | Stepped) -> None:

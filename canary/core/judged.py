@@ -181,10 +181,7 @@ def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: Sequent
     stored = t.snapshot.canary.status.run
     weight = stored.weight if stored is not None and stored.weight is not None else t.routes.canary
     decision = judge.observe((deltas or Deltas(None, None)).tick(now, weight))
-    state = judge.state()
-    if decision.verdict == PROMOTE:
-        # it may wait for a gate for long, and is then no verdict on what happens meanwhile: it is not final until it is carried out
-        state["run"][-1] = None
+    judge.reopen()  # a promotion may wait for a gate for long, and is no verdict on what happens meanwhile
     judged_checks.show(t, config, decision)
     return before.model_copy(
         update={
@@ -193,7 +190,7 @@ def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: Sequent
             "reason": shortened(f"{decision.reason} ({error})" if error else decision.reason, LONGEST_REASON),
             "counted_at": precise(now),
             "marks": news.marks.text() if isinstance(news, Fresh) else before.marks,
-            "state": _dumped(state),
+            "state": _dumped(judge.state()),
         }
     )
 

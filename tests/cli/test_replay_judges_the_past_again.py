@@ -42,6 +42,7 @@ def test_a_bad_release_is_taken_back_at_the_tick_at_which_it_shows(prometheus, t
     looks = [one for one in events if one["event"] == "look"]
     assert [one["verdict"] for one in looks][-1] == "rollback"
     assert all(one["verdict"] != "rollback" for one in looks[:-1])
+    assert [one["against"] >= 100 for one in looks] == [False] * (len(looks) - 1) + [True]
     assert len(looks) <= 4, "three ticks are enough for one request in five"
     assert end["verdict"] == "rollback"
     assert end["elapsed"] == looks[-1]["elapsed"] <= 75

@@ -422,7 +422,7 @@ class Scripted:
     seen: ClassVar = []
 
     def __init__(self, config, history=()):
-        pass
+        self.ended = "ended"
 
     @classmethod
     def restore(cls, config, state):
@@ -433,8 +433,11 @@ class Scripted:
         verdict, weight = self.says
         return Decision(verdict, weight, f"Because {verdict}.", {})
 
+    def reopen(self):
+        self.ended = None
+
     def state(self):
-        return {"run": [None, None, None, "ended"]}
+        return {"run": [None, None, None, self.ended]}
 
 
 @pytest.mark.parametrize(

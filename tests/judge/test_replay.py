@@ -47,6 +47,46 @@ def test_a_restored_judge_keeps_a_verdict():
     assert (later.verdict, later.weight, later.reason) == ("rollback", 0, last.reason)
 
 
+def _promoted(**kind: float) -> tuple[SequentialJudge, Service]:
+    service = Service(3, **kind)
+    judge = SequentialJudge(config(), service.history())
+    assert release(judge, service)[-1].verdict == "promote"
+    return judge, service
+
+
+def test_a_promotion_that_waits_may_still_be_taken_back():
+    """Behind a gate the version goes on serving, and may begin to fail."""
+    judge, service = _promoted()
+    service.canary = 0.3
+    assert judge.observe(service.tick(50)).verdict == "promote", "final, unless it is reopened"
+    for _ in range(8):
+        judge.reopen()
+        judge = SequentialJudge.restore(config(), json.loads(json.dumps(judge.state())))
+        decision = judge.observe(service.tick(50))
+        if decision.verdict == "rollback":
+            break
+    assert (decision.verdict, decision.weight) == ("rollback", 0)
+    judge.reopen()
+    assert judge.observe(service.tick(0)).verdict == "rollback", "a roll-back is final"
+
+
+def test_a_promotion_that_waits_is_repeated_while_nothing_speaks_against_it():
+    judge, service = _promoted(primary=0.0, canary=0.0, slow=0.0)
+    for _ in range(4):
+        judge.reopen()
+        assert judge.observe(service.tick(50)).verdict == "promote"
+
+
+def test_evidence_of_all_metrics_together_takes_back_at_one_in_alpha():
+    service = Service(5, canary=0.03)
+    *before, last = release(SequentialJudge(config(), service.history()), service)
+    assert before
+    assert all(one.fail < 100 for one in before)
+    assert last.verdict == "rollback"
+    assert last.fail >= 100
+    assert last.fail <= max(one["fail"] for name, one in last.evidence.items() if name != "sampleRatio"), "an average"
+
+
 def test_a_tick_that_was_seen_before_changes_nothing():
     service = Service(1)
     judge = SequentialJudge(config(), service.history())

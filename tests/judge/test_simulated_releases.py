@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from statistics import fmean, median
 
 import pytest
@@ -75,3 +76,14 @@ def test_a_bar_that_is_missed_is_said_to_fail():
     good = summary(_runs("fails 20 % 100 rps", 3))
     assert {row[-1] for row in rows({"fails 20 % 100 rps": {"ours": good}})} == {"pass"}
     assert {row[-1] for row in rows({"healthy 0.1% 100 rps": {"ours": good}}) if row[0] == "1"} == {"FAIL"}
+
+
+def test_times_fewer_harmed_is_a_bar_and_no_ornament():
+    good = summary(_runs("fails 20 % 100 rps", 3))
+
+    def verdicts(times: float) -> set[str]:
+        found = rows({"fails 20 % 100 rps": {"ours": good, "flagger": replace(good, harmed=times * good.harmed)}})
+        return {row[-1] for row in found if row[2] == "harmed >= 20x fewer"}
+
+    assert verdicts(19.0) == {"FAIL"}
+    assert verdicts(20.5) == {"pass"}

@@ -61,8 +61,8 @@ class Look:
 
     @property
     def against(self) -> float:
-        """The strongest evidence against the canary: of all metrics together, as the judge weighs it."""
-        return max((float(one["fail"]) for name, one in self.decision.evidence.items() if name != "sampleRatio"), default=1.0)
+        """Evidence against the canary: of all metrics together, as the judge weighs it."""
+        return self.decision.fail
 
     @property
     def favour(self) -> float:
@@ -82,6 +82,7 @@ class Look:
             "verdict": decision.verdict,
             "wantedWeight": decision.weight,
             "reason": decision.reason,
+            "against": decision.fail,
             "evidence": {name: dict(numbers) for name, numbers in decision.evidence.items()},
         }
 

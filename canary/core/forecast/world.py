@@ -83,19 +83,22 @@ class World:
         if not n:
             return
         into.total += n
-        into.errors += self._bad(n, self._rates[name], random)
+        into.errors += failures(n, self._rates[name], self._service.burst, random)
         drawn = random.multinomial(n, self._parts[name]).tolist()
         into.buckets = [a + b for a, b in zip(into.buckets, drawn, strict=True)] if into.buckets else drawn
-
-    def _bad(self, n: int, rate: float, random: np.random.Generator) -> int:
-        burst = self._service.burst
-        if burst <= 1:
-            return int(random.binomial(n, rate))
-        bursts = int(random.poisson(n * rate / burst))
-        return min(n, int(random.geometric(1 / burst, bursts).sum())) if bursts else 0
 
     def _split(self, factor: float) -> np.ndarray:
         above = [self._service.latency.above(bound, factor) for bound in self._bounds]
         parts: np.ndarray = np.clip(-np.diff([1.0, *above]), 0.0, 1.0)
         parts /= parts.sum()
         return parts
+
+
+def failures(n: int, rate: float, burst: float, random: np.random.Generator) -> int:
+    """How many of `n` requests fail at this rate, in bursts of `burst` on average (geometric); independently for at most 1."""
+    if not n:
+        return 0
+    if burst <= 1:
+        return int(random.binomial(n, rate))
+    bursts = int(random.poisson(n * rate / burst))
+    return min(n, int(random.geometric(1 / burst, bursts).sum())) if bursts else 0

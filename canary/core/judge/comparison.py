@@ -13,7 +13,8 @@ from typing import Any, Final, Self
 
 from canary.core.judge.baseline import Dispersion, Rate
 from canary.core.judge.bounds import Excess
-from canary.core.judge.evalue import Counts, divergence, information, ratio_only, two_arms
+from canary.core.judge.evalue import Counts, divergence, fluctuation, information, ratio_only, two_arms
+from canary.core.judge.passage import Walk
 from canary.core.judge.process import TICK_CAP, Process
 
 EFFECTS: Final = (0.002, 0.008, 0.03, 0.12, 0.5)
@@ -25,7 +26,6 @@ RATIOS: Final = (1.5, 3.0, 10.0, 30.0, 100.0)
 _START: Final = 1.3
 """Nats that the stake on later starts costs, and that a primary of which only counts are known costs."""
 _SHRINK: Final = 20.0
-_MOST: Final = 10**9
 _PAIRED: Final = 6
 """Requests of the primary that one bet needs."""
 
@@ -167,12 +167,13 @@ class Comparison:
             self._favour.forfeit()
             self.settled = 0
 
-    def needed(self, strict: float, primaries: float) -> int | None:
-        """Canary requests under a settled weight that PASS needs in all when both are equal; None when no number would do."""
-        if self._favour is None:
-            return None
-        border = Border(self._border.ratio, self.tolerated)
-        return required(strict, self.rate.value, border=border, primaries=primaries, phi=self.dispersion.cautious)
+    def ahead(self, strict: float, primaries: float, per_tick: float) -> Walk:
+        """What PASS has still to gain, and by how much a canary request brings it on when both versions are equal; `per_tick` come at a time."""
+        if self._favour is None or self._favour.value >= strict:
+            return Walk(0.0, 1.0, 1.0)
+        wanted = math.log(strict) + self._favour.debt
+        border, phi = Border(self._border.ratio, self.tolerated), self.dispersion.cautious
+        return _walk(wanted, self.rate.value, border, primaries, phi=phi).seen_every(per_tick)
 
     def state(self) -> list[Any]:
         parts: list[Any] = [self._against.state(), self.rate.state(), self.dispersion.state()]
@@ -198,10 +199,20 @@ def required(strict: float, rate: float, *, border: Border, primaries: float, ph
     """Canary requests until evidence of health reaches `strict`, when both versions fail at `rate` and each canary request comes
     with `primaries` of the primary. None when that would take more than a thousand million.
     """
+    mean = _walk(math.log(strict) + _START, rate, border, primaries, phi=phi).mean
+    return None if math.isinf(mean) else math.ceil(mean)
+
+
+def _walk(wanted: float, rate: float, border: Border, primaries: float, *, phi: float) -> Walk:
+    """The evidence of health of a canary that is equal to the primary.
+
+    Tempering by 1/phi divides the gain by phi. The variance, too: bursts multiply it by phi, and tempering divides it by phi squared.
+    """
     if border.margin is None:
         equal, limit = 1 / (1 + primaries), border.ratio / (border.ratio + primaries)
         gain = rate * (1 + primaries) * divergence(equal, limit)
+        variance = rate * (math.log(equal / limit) ** 2 + primaries * math.log((1 - equal) / (1 - limit)) ** 2)
     else:
         gain = information(rate, rate, ratio=border.ratio, margin=border.margin, primaries=primaries)
-    wanted = phi * (math.log(strict) + _START)
-    return math.ceil(wanted / gain) if gain * _MOST > wanted else None
+        variance = fluctuation(rate, ratio=border.ratio, margin=border.margin, primaries=primaries)
+    return Walk(wanted, gain / phi, variance / phi)

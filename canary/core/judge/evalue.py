@@ -94,6 +94,19 @@ def information(canary_rate: float, primary_rate: float, *, ratio: float, margin
     return divergence(canary_rate, ratio * p + margin) + primaries * divergence(primary_rate, p)
 
 
+def fluctuation(rate: float, *, ratio: float, margin: float, primaries: float) -> float:
+    """Variance of what one canary request brings (`information` is its mean) when both versions fail at `rate`."""
+    p = _closest((1.0, rate), (primaries, rate), ratio, margin)
+    if p is None:
+        return 0.0
+    slopes = [_logit(rate) - _logit(null) for null in (ratio * p + margin, p)]
+    return rate * (1 - rate) * (slopes[0] ** 2 + primaries * slopes[1] ** 2)
+
+
+def _logit(share: float) -> float:
+    return math.log(share) - math.log1p(-share)
+
+
 def _closest(canary: tuple[float, float], primary: tuple[float, float], r: float, d: float) -> float | None:
     """The primary rate p of the border point that minimises n_c*KL(a_c | r*p+d) + n_b*KL(a_b | p); None when there is none.
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self
 from canary.core.judge import explain, ramp
 from canary.core.judge.config import JudgeConfig, OnInconclusive, Steps
 from canary.core.judge.pace import Pace
-from canary.core.judge.panel import ERROR_LIMIT, SLOW_LIMIT, Panel, Reading
+from canary.core.judge.panel import ERROR_LIMIT, SLOW_LIMIT, Flow, Panel, Reading
 from canary.core.judge.samples import EMPTY, Arm, Tick
 from canary.core.judge.srm import SampleRatio
 
@@ -30,13 +30,16 @@ class Decision:
 
     Each metric has `fail` and `pass` (e-values), `upper` and `lower` (bounds of the excess over the primary, as shares; for
     thresholds of the canary's own share), `phi`, `needed` (canary requests at half the top weight or more that PASS takes in all)
-    and counts. `sampleRatio` is the check of traffic shares.
+    and counts. `sampleRatio` is the check of traffic shares. `fail` is the evidence of all metrics together, which rolls back at 1/alpha,
+    and `needed` forecasts the canary requests until all of them have shown health: as many runs take more as take less.
     """
 
     verdict: Verdict
     weight: int
     reason: str
     evidence: Mapping[str, Mapping[str, Any]]
+    fail: float = 1.0
+    needed: int | None = None
 
 
 class SequentialJudge:
@@ -65,6 +68,14 @@ class SequentialJudge:
         if pace.weight is not None and pace.last is not None and tick.ts <= pace.last:
             return self._decide(pace.weight, "")
         return self._decide(tick.weight, self._take(tick) if self._ended is None else "")
+
+    def reopen(self) -> None:
+        """Let the run go on after a promotion that has not been carried out: while it waits, more is seen, and may speak against it.
+
+        A roll-back stays final.
+        """
+        if self._ended is not None and self._ended[0] == "promote":
+            self._ended = None
 
     # ---------------------------------------------------------------------------------------------------- taking a tick
 
@@ -106,7 +117,7 @@ class SequentialJudge:
         verdict, weight, reason = self._ended or self._verdict(now, missing, readings)
         if verdict in ("rollback", "promote"):
             self._ended = (verdict, weight, reason)
-        return Decision(verdict, weight, reason, self._evidence(readings))
+        return Decision(verdict, weight, reason, self._evidence(readings), self._panel.fail, self._needed)
 
     def _verdict(self, now: int, missing: str, readings: Mapping[str, Reading]) -> tuple[Verdict, int, str]:
         pace, config, fail = self._pace, self._config, self._panel.fail
@@ -186,17 +197,22 @@ class SequentialJudge:
     # ------------------------------------------------------------------------------------------------------- what it says
 
     @property
-    def _primaries(self) -> float:
-        """Primary requests per canary request once the weight is at its top."""
-        return (100 - self._config.compared_weight) / self._config.compared_weight
+    def _flow(self) -> Flow:
+        top = self._config.compared_weight
+        return Flow((100 - top) / top, (self._pace.traffic or 0.0) * top / 100 * self._pace.interval)
 
     @property
     def _least(self) -> int:
         """Canary requests while the top weight is held as long as a promotion takes at least."""
         return int((self._pace.traffic or 0) * self._config.compared_weight / 100 * (self._pace.loaded + self._pace.interval))
 
+    @property
+    def _needed(self) -> int | None:
+        found = self._panel.needed(self._flow)
+        return None if found is None else max(found, self._least)
+
     def _readings(self) -> dict[str, Reading]:
-        return self._panel.readings(self._primaries)
+        return self._panel.readings(self._flow)
 
     def _evidence(self, readings: Mapping[str, Reading]) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {name: reading.to_dict(self._least) for name, reading in readings.items()}

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from canary.core.judge.comparison import Border, Comparison
 from canary.core.judge.config import JudgeConfig
 from canary.core.judge.evalue import Counts
 from canary.core.judge.latency import Latency, neighbours, slower
+from canary.core.judge.passage import median
 from canary.core.judge.samples import Arm, Tick
 from canary.core.judge.threshold import Threshold
 
@@ -58,6 +59,13 @@ class Reading:
         optional = {"boundMs": self.bound, "limit": self.limit, "vetoed": self.vetoed or None, "moot": self.moot or None}
         found |= {key: value for key, value in optional.items() if value is not None}
         return found | ({"unresolvedMs": list(self.unresolved)} if self.unresolved else {})
+
+
+class Flow(NamedTuple):
+    """Requests at the top weight: of the primary for each of the canary, and of the canary in a tick."""
+
+    primaries: float
+    per_tick: float
 
 
 class Panel:
@@ -177,19 +185,24 @@ class Panel:
         tail = self.latency.tail
         return self.errors.passed >= self.strict and (tail is None or tail.passed >= self.strict)
 
-    def readings(self, primaries: float) -> dict[str, Reading]:
-        """Every metric as of now; `primaries` is primary requests per canary request at the top weight."""
-        found = {ERRORS: self._read(ERRORS, self.errors, primaries)}
+    def needed(self, flow: Flow) -> int | None:
+        """Canary requests under a settled weight, in all, until every metric has shown health: the last one counts."""
+        parts = [self.errors] if self.latency.tail is None else [self.errors, self.latency.tail]
+        return _in_all(self.errors.settled, median([one.ahead(self.strict, *flow) for one in parts]))
+
+    def readings(self, flow: Flow) -> dict[str, Reading]:
+        """Every metric as of now."""
+        found = {ERRORS: self._read(ERRORS, self.errors, flow)}
         tail, worst = self.latency.tail, self.latency.worst
         if tail is not None and worst is not None:
-            shown = self._read(LATENCY, tail, primaries, fail=self.latency.fail, bound=self.latency.tail_bound)
+            shown = self._read(LATENCY, tail, flow, fail=self.latency.fail, bound=self.latency.tail_bound)
             found[LATENCY] = shown if worst[1] is tail else _blame(shown, *worst)
         for name, limit in ((ERROR_LIMIT, self.error_limit), (SLOW_LIMIT, self.slow_limit)):
             if limit is not None:
                 found[name] = self._limit(name, limit)
         return found
 
-    def _read(self, name: str, one: Comparison, primaries: float, *, fail: float | None = None, bound: float | None = None) -> Reading:
+    def _read(self, name: str, one: Comparison, flow: Flow, *, fail: float | None = None, bound: float | None = None) -> Reading:
         excess = one.excess
         assert excess is not None  # of the comparisons that can pass
         upper = min(excess.upper, one.tolerated) if one.tolerated and one.passed >= self.strict and name == ERRORS else excess.upper
@@ -200,7 +213,7 @@ class Panel:
             upper=upper,
             lower=excess.lower,
             phi=one.dispersion.phi,
-            needed=one.needed(self.strict, primaries),
+            needed=_in_all(one.settled, median([one.ahead(self.strict, *flow)])),
             canary=(one.canary_n, one.canary_x),
             primary=(one.primary_n, one.primary_x),
             settled=one.settled,
@@ -248,6 +261,10 @@ class Panel:
             self.slow_limit.restore(state["slowLimit"])
             around = state["unresolved"]
             self._unresolved = None if around is None else (float(around[0]), around[1])
+
+
+def _in_all(settled: int, more: int | None) -> int | None:
+    return None if more is None else settled + more
 
 
 def _blame(shown: Reading, bound: float, one: Comparison) -> Reading:

@@ -15,6 +15,8 @@ from typing import Any, Final
 TICK_CAP: Final = math.log(10)
 """One tick multiplies the evidence against a canary by at most 10: no single tick rolls back, whatever happened in it."""
 _EXPONENT: Final = 60.0
+_LATER: Final = 0.02
+"""Part of what is not staked yet that may be counted on: it is spread over the horizon."""
 
 
 class Process:
@@ -35,6 +37,12 @@ class Process:
     @property
     def value(self) -> float:
         return sum(self._stakes) + self._rest
+
+    @property
+    def debt(self) -> float:
+        """Nats by which bets must still grow before the evidence is what it would be had all been staked: what waits counts a little."""
+        staked = sum(self._stakes) if self._rest < 1.0 else 0.5
+        return -math.log(max(staked, _LATER * self._rest))
 
     def bet(self, logs: Sequence[float], *, share: float, temper: float = 1.0) -> None:
         """Take one tick: a log e-value per alternative, the share of the horizon that the tick covers (0..1), and the exponent
