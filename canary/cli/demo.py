@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from canary.sandbox.show import Show
     from canary.sandbox.stage import Stage
     from canary.sandbox.survey import Options, Survey
+    from canary.sandbox.telling import Telling
 
 MESHES = ("gatewayapi:v1", "contour", "istio")
 IMAGE = "ghcr.io/stefanprodan/podinfo"
@@ -60,7 +61,12 @@ def _image(ctx: click.Context, param: click.Parameter, value: str) -> str:  # no
 @click.option(
     "--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another Canary of podinfo in namespace prod."
 )
-@click.option("--deadline", type=float, help="Seconds after which the story counts as stuck. [default: 240; with --cluster 1800]")
+@click.option(
+    "--deadline", type=float, help="Seconds after which the story counts as stuck. [default: 240; with --rings 480; with --cluster 1800]"
+)
+@click.option(
+    "--rings", is_flag=True, help="Three clusters in three rings instead of one: the good release walks, the bad one stops in the first."
+)
 @click.option("--cluster", is_flag=True, help="Tell the story on the cluster of the current kubeconfig instead, in a namespace of its own.")
 @_cluster_option("--yes", "-y", is_flag=True, help="do not ask before changing it.")
 @_cluster_option("--kubeconfig", default="", help="path of a kubeconfig.")
@@ -92,14 +98,12 @@ def demo(ctx: click.Context, /, **flags: Any) -> None:
     from canary.sandbox.show import perform
 
     cluster = flags["cluster"]
-    _check(ctx, cluster=cluster)
+    _check(ctx, cluster=cluster, rings=flags["rings"])
     interval = flags["interval"] if flags["interval"] is not None else "" if cluster else "1s"
     text = prepared(_read(flags["manifest"] or seed()), interval=interval)
-    stage = _cluster(flags) if cluster else _sandbox()
-    if stage is None:
-        return
-    show = _show(headless=flags["headless"], as_json=flags["as_json"])
-    sys.exit(asyncio.run(perform(stage, text, show, deadline=flags["deadline"] or (1800.0 if cluster else 240.0))))
+    story = _rings(flags, text) if flags["rings"] else _story(flags, text)
+    if story is not None:
+        sys.exit(asyncio.run(perform(story, _show(headless=flags["headless"], as_json=flags["as_json"]))))
 
 
 def seed() -> Path:
@@ -109,7 +113,9 @@ def seed() -> Path:
     return shipped if shipped.exists() else package.parent / "examples" / "podinfo-2020.yaml"
 
 
-def _check(ctx: click.Context, *, cluster: bool) -> None:
+def _check(ctx: click.Context, *, cluster: bool, rings: bool) -> None:
+    if cluster and rings:
+        raise click.UsageError("--rings has clusters of its own: leave out --cluster", ctx)
     for name in _CLUSTER:
         if not cluster and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --cluster", ctx)
@@ -131,6 +137,22 @@ def _show(*, headless: bool, as_json: bool) -> Show:
     from canary.sandbox.terminal import TerminalShow
 
     return TerminalShow()
+
+
+def _story(flags: Mapping[str, Any], text: str) -> Telling | None:
+    """The story on one cluster; None when its owner has not agreed."""
+    from canary.sandbox.story import Story
+
+    stage = _cluster(flags) if flags["cluster"] else _sandbox()
+    return Story(stage, text, deadline=flags["deadline"] or (1800.0 if flags["cluster"] else 240.0)) if stage else None
+
+
+def _rings(flags: Mapping[str, Any], text: str) -> Telling:
+    from canary.sandbox import programs
+    from canary.sandbox.fleet import Fleet
+    from canary.sandbox.ringstory import RingStory
+
+    return RingStory(Fleet(programs.find()), text, deadline=flags["deadline"] or 480.0)
 
 
 def _sandbox() -> Stage:

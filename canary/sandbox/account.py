@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from canary.api.canaryrun import CanaryRun
@@ -33,6 +34,8 @@ class Account:
     reason: str = ""
     requests: int = 0
     failed: int = 0
+    finished: datetime | None = None
+    """When it ended, by the cluster's clock."""
     record: str | None = None
     revert: str | None = None
     unwritten: str = "Git was not written to"
@@ -53,7 +56,7 @@ class Account:
     def close(self, run: CanaryRun) -> None:
         """The run of this release, which may have ended; what its effects have written to Git."""
         if run.status.outcome and not self.outcome:
-            self.outcome, self.reason = str(run.status.phase), run.status.reason
+            self.outcome, self.reason, self.finished = str(run.status.phase), run.status.reason, run.status.finished_at
             if self.outcome == "Succeeded":
                 self.failed_check = None
         effects = {effect.name.partition("/")[0]: effect for effect in run.status.effects}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -69,12 +70,16 @@ async def git(*arguments: str, cwd: Path) -> str:
 
 
 class GitSync:
-    """Follows branch main of one repository in a clone of its own. `every`: seconds between looks."""
+    """Follows one branch of one repository in a clone of its own, and applies what is in the folders `paths`. `every`: seconds between looks."""
 
-    def __init__(self, url: str, folder: Path, applier: Applier, *, every: float = 0.5) -> None:
+    def __init__(
+        self, url: str, folder: Path, applier: Applier, *, branch: str = "main", paths: Sequence[str] = (".",), every: float = 0.5
+    ) -> None:
         self.applied = ""
         """The newest commit of which everything was applied."""
         self._url = url
+        self._branch = branch
+        self._paths = paths
         self._clone = folder / "clone"
         self._applier = applier
         self._every = every
@@ -108,11 +113,11 @@ class GitSync:
     async def _sync(self) -> str:
         if not self._clone.exists():
             await git("clone", "-q", self._url, str(self._clone), cwd=self._clone.parent)
-        await git("fetch", "-q", "origin", "main", cwd=self._clone)
+        await git("fetch", "-q", "origin", self._branch, cwd=self._clone)
         head = (await git("rev-parse", "FETCH_HEAD", cwd=self._clone)).strip()
         if head != self.applied:
             await git("reset", "-q", "--hard", "FETCH_HEAD", cwd=self._clone)
-            for file in sorted(self._clone.rglob("*.yaml")):
+            for file in sorted(file for path in self._paths for file in (self._clone / path).rglob("*.yaml")):
                 for manifest in yaml.safe_load_all(file.read_text()):
                     if manifest:
                         await self._applier.apply(resource_of(manifest), manifest, manager=MANAGER)

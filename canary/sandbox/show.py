@@ -15,8 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from canary.sandbox.account import Happening
-from canary.sandbox.stage import Stage
-from canary.sandbox.story import Story
+from canary.sandbox.telling import Telling
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Show(Protocol):
     """What is told of the story."""
 
-    def of(self, story: Story) -> AbstractAsyncContextManager[object]:
+    def of(self, story: Telling) -> AbstractAsyncContextManager[object]:
         """Open the view of this story, for as long as it lasts."""
         ...
 
@@ -43,7 +42,7 @@ class LineShow:
     def __init__(self, *, as_json: bool) -> None:
         self._write = _json if as_json else _text
 
-    def of(self, story: Story) -> AbstractAsyncContextManager[object]:  # noqa: ARG002
+    def of(self, story: Telling) -> AbstractAsyncContextManager[object]:  # noqa: ARG002
         """Nothing to open."""
         return contextlib.nullcontext()
 
@@ -56,20 +55,20 @@ class LineShow:
         """Programs need not know."""
 
 
-async def perform(stage: Stage, manifest: str, show: Show, *, deadline: float) -> int:
+async def perform(story: Telling, show: Show) -> int:
     """Tell the story and clear the stage. 0: it ended as it should, 1: it did not, 128 + n: stopped by signal n. Raises CanaryError.
 
     The first signal ends the story in order; the next one kills what is still running. Either way nothing is left.
     """
     received: list[int] = []
-    work = asyncio.ensure_future(_perform(stage, manifest, show, deadline=deadline))
+    work = asyncio.ensure_future(_perform(story, show))
 
     def interrupted(number: int) -> None:
         received.append(number)
         if len(received) == 1:
             work.cancel()
         else:
-            stage.kill()
+            story.venue.kill()
 
     with _handlers(interrupted):
         try:
@@ -80,16 +79,15 @@ async def perform(stage: Stage, manifest: str, show: Show, *, deadline: float) -
             return 128 + received[0]
 
 
-async def _perform(stage: Stage, manifest: str, show: Show, *, deadline: float) -> int:
+async def _perform(story: Telling, show: Show) -> int:
     try:
-        story = Story(stage, manifest, deadline=deadline)
         async with show.of(story):
             async for happening in story.tell():
                 show.on(happening)
         return 0 if story.good else 1
     finally:
-        show.clearing(stage.clearing())
-        await stage.stop()
+        show.clearing(story.venue.clearing())
+        await story.venue.stop()
 
 
 @contextlib.contextmanager
@@ -111,7 +109,8 @@ def _json(happening: Happening) -> str:
 def _text(happening: Happening) -> str:
     """For a log that people read."""
     at = f"{happening['at']:7.2f}" if "at" in happening else " " * 7
-    return f"{at}  {happening['event']:<8}  {_sentence(happening)}"
+    where = f"{happening['ring']}: " if "ring" in happening else ""
+    return f"{at}  {happening['event']:<8}  {where}{_sentence(happening)}"
 
 
 def _sentence(happening: Happening) -> str:
@@ -129,12 +128,23 @@ def _sentence(happening: Happening) -> str:
             return f"{happening['commit'][:8]} the {happening['scenario']} release: {happening['image']}"
         case "outcome":
             return outcome(happening)
+        case "ring":
+            waited = f", {happening['waited']:.1f} s after the ring before had succeeded" if happening["waited"] is not None else ""
+            return f"{happening['commit'][:8]} its branch moves to: {happening['subject']}{waited}"
+        case "standing":
+            return f"{happening['release']} {happening['phase']}: {happening['why']}"
+        case "note":
+            return str(happening["text"])
         case "rest":
             rests = "and no other run has begun" if happening["rests"] else "but the cluster does not rest"
             return f"target and primary run {happening['image']}, {rests}"
         case "summary":
-            return "; ".join(f"{run['scenario']}: {run['outcome'] or 'not ended'}" for run in happening["runs"])
+            return "; ".join(f"{_scene(run)}: {run['outcome'] or 'not ended'}" for run in happening["runs"])
     return json.dumps({key: value for key, value in happening.items() if key not in {"event", "at"}})
+
+
+def _scene(run: dict[str, Any]) -> str:
+    return f"{run['scenario']} in {run['ring']}" if "ring" in run else str(run["scenario"])
 
 
 def outcome(run: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a story needs of the place where it is told: the sandbox, or somebody's cluster.
 
-One protocol, so that there is one story: what `canary demo` shows without a cluster is what `canary demo --cluster` does to one.
+One protocol, so that there is one story: what `canary demo` shows without a cluster is what `canary demo --cluster` does to one. A venue may
+hold several stages: rings of clusters.
 """
 
 from __future__ import annotations
@@ -43,17 +44,12 @@ class Cast:
     bad_env: Mapping[str, str] = field(default_factory=dict)
 
 
-class Stage(Protocol):
+class Venue(Protocol):
     """Everything that is there when the curtain rises. `start`, then whatever is needed, then `stop`, also when the start fails."""
 
     @property
     def folder(self) -> Path:
         """Where clones and logs are; gone after `stop`."""
-        ...
-
-    @property
-    def cluster(self) -> WatchedCluster:
-        """Watches Canaries, CanaryRuns and Deployments."""
         ...
 
     @property
@@ -64,11 +60,6 @@ class Stage(Protocol):
     @property
     def parts(self) -> Mapping[str, str]:
         """Name and version of each part, for the summary."""
-        ...
-
-    @property
-    def traffic(self) -> Traffic:
-        """As counted a moment ago; `count` asks again."""
         ...
 
     async def start(self, progress: Progress) -> None:
@@ -87,12 +78,30 @@ class Stage(Protocol):
         """What `stop` is going to do, for the person who waits for it."""
         ...
 
-    async def deliver(self, files: Mapping[str, str]) -> tuple[str, GitSync]:
-        """A repository with these files, followed by a GitOps engine: the developer's URL of it, and the engine."""
+    def adapt(self, manifest: str) -> Mapping[str, str]:
+        """The Canary of the story and what else belongs into the repository, by path."""
         ...
 
-    def adapt(self, manifest: str) -> Mapping[str, str]:
-        """The Canary of the story and what else belongs into the repository for this stage, by path."""
+    async def trouble(self) -> None:
+        """Returns never; raises when a part has ended by itself."""
+        ...
+
+
+class Stage(Venue, Protocol):
+    """One cluster."""
+
+    @property
+    def cluster(self) -> WatchedCluster:
+        """Watches Canaries, CanaryRuns and Deployments."""
+        ...
+
+    @property
+    def traffic(self) -> Traffic:
+        """As counted a moment ago; `count` asks again."""
+        ...
+
+    async def deliver(self, files: Mapping[str, str]) -> tuple[str, GitSync]:
+        """A repository with these files, followed by a GitOps engine: the developer's URL of it, and the engine."""
         ...
 
     async def measured(self) -> None:
@@ -105,8 +114,4 @@ class Stage(Protocol):
 
     def listen(self, listener: Listener) -> None:
         """Hear what the operator says of the Canary from now on."""
-        ...
-
-    async def trouble(self) -> None:
-        """Returns never; raises when a part of the stage has ended by itself."""
         ...

@@ -17,7 +17,7 @@ from rich.live import Live
 
 from canary.sandbox.account import Happening
 from canary.sandbox.picture import Picture
-from canary.sandbox.story import Story
+from canary.sandbox.telling import Telling
 from canary.sandbox.view import ASCII, UNICODE, frame, verdict
 
 FRAMES = 8
@@ -35,7 +35,7 @@ class TerminalShow:
         self._glyphs = UNICODE if self.console.encoding.lower().startswith("utf") else ASCII
         self._measured = time.monotonic()
 
-    def of(self, story: Story) -> AbstractAsyncContextManager[object]:
+    def of(self, story: Telling) -> AbstractAsyncContextManager[object]:
         """Open the screen."""
         return self._open(story)
 
@@ -48,8 +48,8 @@ class TerminalShow:
         self.console.print(f"{what} ...", style="dim")
 
     @contextlib.asynccontextmanager
-    async def _open(self, story: Story) -> AsyncIterator[None]:
-        self.picture.primary_tag = story.stage.cast.first.rpartition(":")[2]
+    async def _open(self, story: Telling) -> AsyncIterator[None]:
+        self.picture.begins(story.scenes, story.venue.cast.first)
         with Live(console=self.console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
             drawing = asyncio.ensure_future(self._draw(live, story))
             try:
@@ -61,18 +61,21 @@ class TerminalShow:
         if self.picture.over:
             self.console.print(verdict(self.picture, elapsed=story.elapsed, good=story.good, glyphs=self._glyphs))
 
-    async def _draw(self, live: Live, story: Story) -> None:
+    async def _draw(self, live: Live, story: Telling) -> None:
         while True:
             self._look(story)
             width, height = self.console.size
             live.update(frame(self.picture, width=width, height=height, elapsed=story.elapsed, glyphs=self._glyphs), refresh=True)
             await asyncio.sleep(1 / FRAMES)
 
-    def _look(self, story: Story) -> None:
+    def _look(self, story: Telling) -> None:
         """What no happening tells: the traffic, and the limit of failed checks."""
-        if story.canary:
-            self.picture.threshold = story.canary.spec.analysis.threshold_count
+        witness = story.now
+        if witness is None:
+            return
+        if witness.canary:
+            self.picture.threshold = witness.canary.spec.analysis.threshold_count
         now = time.monotonic()
-        if now - self._measured >= _MEASURE and story.accounts and not story.accounts[-1].outcome:
-            self.picture.measure(story.traffic(), now - self._measured)
+        if now - self._measured >= _MEASURE and witness.accounts and not witness.accounts[-1].outcome:
+            self.picture.measure(witness.traffic(), now - self._measured)
             self._measured = now

@@ -28,7 +28,8 @@ _TONES = {"info": "", "wait": "dim", "warning": "yellow", "story": "bold cyan"}
 _PHASES = {"Succeeded": "green", "Failed": "red"}
 _VERDICTS = {"Pass": "green", "Fail": "red", "NoData": "yellow", "Error": "magenta"}
 _SCENES = {"ahead": "dim", "now": "bold cyan", "good": "green", "wrong": "bold red"}
-_WHO = {"developer": "cyan", "record": "green", "revert": "red"}
+_STANDINGS = {"passed": "green", "failed": "red", "halted": "red"}
+_WHO = {"developer": "cyan", "rings": "magenta", "record": "green", "revert": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ def frame(picture: Picture, *, width: int, height: int, elapsed: float, glyphs: 
     release = _release(picture, max(20, inner), glyphs)[: room - (2 if framed else 0)]
     if not framed:
         return Group(*head, *release, *_words(picture.words, room - len(release)))
-    top: RenderableType = _panel(release, f"{picture.scenario} release", glyphs, lines=len(release))
+    title = f"{picture.scenario} release{f' in {picture.ring}' if picture.ring else ''}"
+    top: RenderableType = _panel(release, title, glyphs, lines=len(release))
     if beside:
         git = _panel(_commits(picture, len(release)), "git", glyphs, lines=len(release))
         columns = Table.grid(expand=True)
@@ -102,14 +104,20 @@ def verdict(picture: Picture, *, elapsed: float, good: bool, glyphs: Glyphs = UN
     for ratio in (None, None, 1):
         table.add_column(ratio=ratio, no_wrap=ratio is None)
     for run in picture.outcomes:
-        state = picture.scenes[f"{run['scenario']} release"]
-        table.add_row(Text(f"{glyphs.scenes[state]} {run['scenario']}", _SCENES[state]), Text(run["tag"], "bold"), _ended(run))
+        state = picture.scenes[picture.scene(run)]
+        where = f" in {run['ring']}" if "ring" in run else ""
+        table.add_row(Text(f"{glyphs.scenes[state]} {run['scenario']}{where}", _SCENES[state]), Text(run["tag"], "bold"), _ended(run))
         if run["reason"]:
             table.add_row("", "", Text(f"because of {run['reason']}"))
         table.add_row("", "", Text.assemble(f"{run['requests']} requests, ", _failures(run["failed_requests"])))
         for kind, commit in run["git"].items():
             if commit:
                 table.add_row("", "", Text.assemble((commit[:7], _WHO[kind]), f" {kind}", style="dim"))
+    for one in picture.standings:
+        phase = Text(one["phase"], _STANDINGS.get(one["phase"], ""))
+        table.add_row(Text(one["ring"]), Text(one["release"]), Text.assemble(phase, f": {one['why']}"))
+    for note in picture.notes:
+        table.add_row("", "", Text(note, "dim"))
     text = "as it should" if good else "not as it should"
     title = Text(f"{glyphs.scenes['good' if good else 'wrong']} the story ended {text} after {_clock(elapsed)}", "bold")
     return Panel(table, title=title, title_align="left", border_style="green" if good else "red", box=glyphs.frame)

@@ -70,10 +70,22 @@ _COUNT_EVERY = 0.25
 
 
 class World:
-    """The sandbox as a stage (see `canary.sandbox.stage.Stage`). `images`: what each image does."""
+    """The sandbox as a stage (see `canary.sandbox.stage.Stage`). `images`: what each image does.
 
-    def __init__(self, programs: Programs, images: Mapping[str, Behaviour] = IMAGES, cast: Cast = CAST) -> None:
+    Several may be on one machine: `name` is the cluster's in records, and `git` a Git server that somebody else starts and stops.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        images: Mapping[str, Behaviour] = IMAGES,
+        cast: Cast = CAST,
+        *,
+        name: str = "sandbox",
+        git: GitServer | None = None,
+    ) -> None:
         self.cast = cast
+        self.name = name
         self.traffic: Traffic = (0, 0)
         self.parts: dict[str, str] = {}
         self._images = images
@@ -82,6 +94,7 @@ class World:
         self._crew: Crew | None = None
         self._ours: list[Child] = []
         self._network = asyncio.Lock()
+        self._shared_git = git
 
     async def start(self, progress: Progress = lambda *_: None) -> None:
         """Bring everything up. Raises Ended when a program does not start."""
@@ -89,10 +102,7 @@ class World:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self._crew = crew = Crew(self.folder)
         await self._start_api(progress)
-        self.git = GitServer(self.folder / "git")
-        self.git.start()
-        self._stack.push_async_callback(asyncio.to_thread, self.git.stop)
-        self._ready(progress, "git", f"git {self._programs.git_version}")
+        self._start_git(progress)
         self.envoy = Envoy(self._programs.envoy, self.folder, home=HOME)
         self.prometheus = Prometheus(self._programs.prometheus, self.folder)
         self.node = Node(self.cluster, self._images, self.folder, crew=crew, changed=self._follow)
@@ -120,25 +130,34 @@ class World:
 
     async def deliver(self, files: Mapping[str, str]) -> tuple[str, GitSync]:
         """A repository on the Git server, applied from now on."""
-        assert self._crew is not None
         url = await asyncio.to_thread(self.git.create, "fleet", files)
-        sync = GitSync(url, self.folder, self.client)
+        return url, self.follow(url)
+
+    def follow(self, url: str, **how: Any) -> GitSync:
+        """A GitOps engine that applies a repository from now on; `how` as of `GitSync`."""
+        assert self._crew is not None
+        sync = GitSync(url, self.folder, self.client, **how)
         self._crew.spawn(sync.run())
-        return url, sync
+        return sync
 
     def adapt(self, manifest: str) -> Mapping[str, str]:
         """The manifest as it is, and the sink that the operator writes outcomes to."""
-        sink = f"""apiVersion: canary.dev/v1alpha1
+        return {f"apps/{APP}/canary.yaml": manifest, **self.sink()}
+
+    def sink(self, branch: str = "main") -> Mapping[str, str]:
+        """The GitSink of this cluster, which is delivered from `branch`, by its path in the repository."""
+        text = f"""apiVersion: canary.dev/v1alpha1
 kind: GitSink
 metadata:
   name: fleet
   namespace: {HOME}
 spec:
-  cluster: sandbox
+  cluster: {self.name}
   repository:
     url: {self.git.url}/fleet.git
+    branch: {branch}
 """
-        return {f"apps/{APP}/canary.yaml": manifest, "clusters/sandbox/git-sink.yaml": sink}
+        return {f"clusters/{self.name}/git-sink.yaml": text}
 
     async def measured(self) -> None:
         """Returns when Prometheus has scraped for the first time."""
@@ -179,6 +198,13 @@ spec:
         await self.cluster.watch(DEPLOYMENTS, SERVICES, HTTP_ROUTES, CANARIES, CANARY_RUNS)
         self._ready(progress, "api", f"sandbox {__version__}")
 
+    def _start_git(self, progress: Progress) -> None:
+        self.git = self._shared_git or GitServer(self.folder / "git")
+        if self._shared_git is None:
+            self.git.start()
+            self._stack.push_async_callback(asyncio.to_thread, self.git.stop)
+            self._ready(progress, "git", f"git {self._programs.git_version}")
+
     async def _start_envoy(self, progress: Progress) -> None:
         assert self._crew is not None
         await self.envoy.start(self._crew)
@@ -204,7 +230,7 @@ spec:
         command += [
             f"--metrics-server={self.prometheus.url}",
             f"--port={port}",
-            "--cluster-name=sandbox",
+            f"--cluster-name={self.name}",
             "--default-gateway=sandbox/network",
         ]
         await self._program("operator", command, port=port, network=self.envoy.url)
