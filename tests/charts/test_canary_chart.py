@@ -16,6 +16,8 @@ from canary.engine.settings import GlobalChat, Settings
 from tests.charts.canary_chart import DIGEST, EVERYTHING, FULLNAME, UPSTREAM_DEFAULTS, CanaryChart, changed, container, deployment
 from tests.charts.helm import ROOT
 
+pytestmark = pytest.mark.slow
+
 every_set = pytest.mark.parametrize("values", [{}, UPSTREAM_DEFAULTS, EVERYTHING], ids=["defaults", "upstream", "everything"])
 
 

@@ -18,6 +18,8 @@ from canary.targets.deployment import DeploymentTarget
 from tests.charts.canary_chart import FULLNAME, CanaryChart
 from tests.charts.helm import ROOT
 
+pytestmark = pytest.mark.slow
+
 READ = {"get", "list", "watch"}
 WRITE = READ | {"create", "patch"}
 CORE, APPS, FLAGGER, OURS = "", "apps", "flagger.app", "canary.dev"

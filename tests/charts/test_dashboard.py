@@ -27,6 +27,8 @@ from tests.testbed import tools
 from tests.testbed.process import Process
 from tests.testbed.waiting import until
 
+pytestmark = pytest.mark.slow
+
 DASHBOARD = ROOT / "dashboards" / "analysis-runs.json"
 NAMESPACE, CANARY, TARGET = "prod", "podinfo-canary", "podinfo"
 SELECTOR = re.compile(r"\b([a-z_]+[a-z])\{([^{}]*)\}")

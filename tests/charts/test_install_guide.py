@@ -15,6 +15,8 @@ from canary.cli.run import CHAT, IGNORED, run
 from tests.charts.canary_chart import UPSTREAM_DEFAULTS, CanaryChart
 from tests.charts.helm import ROOT
 
+pytestmark = pytest.mark.slow
+
 GUIDE = ROOT / "docs" / "how-to" / "install.md"
 TEXT = GUIDE.read_text()
 # Flags that Flagger 1.44 has.

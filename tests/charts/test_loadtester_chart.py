@@ -10,6 +10,8 @@ import pytest
 from loadtest.options import Options, read_options
 from tests.charts.helm import Chart
 
+pytestmark = pytest.mark.slow
+
 # Every value that Flagger's loadtester chart 0.38 has, at its default there (the image aside), or set to something.
 UPSTREAM_DEFAULTS: dict[str, Any] = {
     "replicaCount": 1,

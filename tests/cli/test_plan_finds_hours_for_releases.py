@@ -8,6 +8,8 @@ import pytest
 from tests.cli.forecasts import canary, manifest
 from tests.forecast.prometheus import Mesh, Prometheus
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600
 WEEKS = 1
 

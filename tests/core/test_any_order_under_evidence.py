@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -16,6 +17,8 @@ from canary.core.counted import Counters, Past
 from canary.core.judge import Decision, JudgeConfig, Tick
 from canary.core.judge import Sample as Scrape
 from tests.core.test_any_order_of_events import SCHEDULES, AnyOrder
+
+pytestmark = pytest.mark.slow
 
 WEIGHTED = sorted(name for name, schedule in SCHEDULES.items() if "iterations" not in schedule)
 
@@ -28,6 +31,7 @@ class Whim:
 
     def __init__(self, config: JudgeConfig, history: Sequence[Tick] = ()) -> None:
         self.top = config.max_weight
+        self.ended: str | None = None
 
     @classmethod
     def restore(cls, config: JudgeConfig, state: Mapping[str, Any]) -> Whim:
@@ -38,10 +42,14 @@ class Whim:
         verdict, weight = self.says
         if verdict == "sense":
             verdict, weight = ("promote", tick.weight) if tick.weight >= self.top else ("continue", self.top)
+        self.ended = verdict if verdict == "promote" else None
         return Decision(verdict, weight, f"Because {verdict}.", {})  # type: ignore[arg-type]
 
+    def reopen(self) -> None:
+        self.ended = None
+
     def state(self) -> dict[str, Any]:
-        return {"run": [None]}
+        return {"run": [self.ended]}
 
 
 class Steady:

@@ -16,6 +16,8 @@ from canary.cli.exits import invoke
 from canary.cli.main import cli
 from tests.gitops.layouts import HIGH, IMAGES, NEW, OLD, PLAIN, REPO, at, deployment, overlay
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
     **{f"GIT_{who}_{what}": "x@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},

@@ -40,6 +40,8 @@ from tests.gitops.support import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 gpg = pytest.mark.skipif(shutil.which("gpg") is None and not os.environ.get("CI"), reason="there is no gpg on this machine")
 SIGNED_ONLY = """while read old new ref; do
   for c in $(git rev-list $new --not --all); do

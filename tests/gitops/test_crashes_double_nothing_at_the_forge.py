@@ -17,6 +17,8 @@ from tests.gitops.forge_support import HEAD, Scene, merge, scene
 from tests.gitops.support import BAD, GOOD, PATH, records, run, running, settled, show, subjects, until
 from tests.gitops.test_crashes_neither_double_nor_lose import Fuse
 
+pytestmark = pytest.mark.slow
+
 ACROSS = 4
 """Scenarios at the same time."""
 _FUSES: dict[str, Fuse] = {}

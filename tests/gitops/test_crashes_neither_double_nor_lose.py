@@ -16,6 +16,8 @@ from canary.kube.resource import CANARY_RUNS, GIT_SINKS
 from canary.sandbox.gitserver import GitServer, Handler
 from tests.gitops.support import GOOD, PATH, Api, drained, effects, records, run, running, settled, show, sink, subjects, until
 
+pytestmark = pytest.mark.slow
+
 OUTCOMES = "canary-outcomes"
 ACROSS = 4
 """Scenarios at the same time."""

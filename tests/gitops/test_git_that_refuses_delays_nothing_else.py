@@ -35,6 +35,8 @@ from tests.gitops.support import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 OUTCOMES = "canary-outcomes"
 PROTECT = 'while read a b ref; do [ "$ref" = refs/heads/main ] && { echo "GH006: Protected branch update failed"; exit 1; }; done; exit 0'
 

@@ -31,6 +31,8 @@ from tests.gitops.support import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 ASKING = {"delivery": "pullRequest"}
 PROTECT = """while read old new ref; do [ $ref = refs/heads/main ] && echo "error: GH006: Protected branch update failed" && exit 1; done; exit 0"""
 WAITS = ("Waiting", "PullRequest")

@@ -31,6 +31,8 @@ from tests.gitops.support import (
     until,
 )
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "cluster-001/prod/podinfo"
 OUTCOMES = "canary-outcomes"
 

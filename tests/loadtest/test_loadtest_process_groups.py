@@ -17,6 +17,8 @@ from loadtest.output import CappedOutput
 from loadtest.process import ProcessGroup
 from tests.loadtest.support import LoadTester, QuickLoadTester, alive, hook, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def brood(directory: Path) -> tuple[str, Callable[[], list[int]]]:
     """A command that starts a child, a grandchild and a background child, and a function that gives their pids."""

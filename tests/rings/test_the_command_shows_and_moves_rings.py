@@ -16,6 +16,8 @@ import yaml
 from tests.rings.repository import Fleet, manifest
 from tests.rings.test_gates_answer_clusters_that_ask import PATH, PLAN
 
+pytestmark = pytest.mark.slow
+
 LATER = "--at=2099-01-01T00:00:00Z"
 
 

@@ -11,6 +11,8 @@ from canary.routers import registry
 from tests.routers import contract, strategies
 from tests.routers.releases import release
 
+pytestmark = pytest.mark.slow
+
 PROVIDERS = registry.providers()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.demo import Demo
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 
 @pytest.fixture

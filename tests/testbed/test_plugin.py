@@ -10,6 +10,8 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 OWN_NETWORK = """
 import os, pytest
+
+pytestmark = pytest.mark.slow
 {mark}
 def test_network():
     assert (os.readlink("/proc/self/ns/net") != "{before}") is {expected}
