@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 from statistics import median as middle
 
 import pytest
 
 from bench.judge.cells import CELLS
 from bench.judge.rivals import ours
-from canary.core.judge import SequentialJudge
+from canary.core.judge import Arm, SequentialJudge
 from canary.core.judge.evalue import Counts, fluctuation, information, two_arms
 from canary.core.judge.passage import Walk, median
+from canary.core.judge.process import Process
 from tests.judge.releases import Service, config, release
 
 USUAL = Walk(wanted=3.7, gain=0.001, variance=0.002)
@@ -101,3 +103,27 @@ def test_as_many_healthy_runs_take_more_as_take_less(cell: str, runs: int):
     assert len(factors) >= 0.9 * runs
     assert 0.7 <= middle(factors) <= 1.4
     assert sum(0.5 <= one <= 2 for one in factors) >= 0.65 * len(factors)
+
+
+def test_a_stake_that_is_lost_altogether_is_still_a_number():
+    process = Process(1)
+    process.bet((0.0,), share=1.0)
+    process.bet((0.0,), share=1.0)
+    process.forfeit()
+    assert process.value == 0
+    assert 0 < process.debt < math.inf
+
+
+def test_a_run_whose_health_is_forfeit_goes_on_after_the_hour():
+    """Half of the canary's requests are not seen: in the end nothing is left to stake, and the forecast must not fail."""
+    service = Service(3, rate=20)
+    judge = SequentialJudge(config(), service.history())
+    weight = judge.weight
+    for _ in range(300):
+        tick = service.tick(weight)
+        assert tick.canary is not None
+        half = Arm(tick.canary.total // 2, 0, {bound: count // 2 for bound, count in tick.canary.buckets.items()})
+        decision = judge.observe(replace(tick, canary=half))
+        weight = decision.weight
+    assert decision.verdict == "inconclusive"
+    assert decision.needed is None or decision.needed > decision.evidence["errorRate"]["settled"]

@@ -42,7 +42,7 @@ class Process:
     def debt(self) -> float:
         """Nats by which bets must still grow before the evidence is what it would be had all been staked: what waits counts a little."""
         staked = sum(self._stakes) if self._rest < 1.0 else 0.5
-        return -math.log(max(staked, _LATER * self._rest))
+        return -math.log(max(staked, _LATER * self._rest, math.exp(-_EXPONENT)))
 
     def bet(self, logs: Sequence[float], *, share: float, temper: float = 1.0) -> None:
         """Take one tick: a log e-value per alternative, the share of the horizon that the tick covers (0..1), and the exponent
