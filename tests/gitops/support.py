@@ -175,7 +175,7 @@ def settled(api: Api) -> bool:
     return all(state in {"Done", "Skipped"} for state in states)
 
 
-async def until(ready: Callable[[], object], *, seconds: float = 20.0) -> None:
+async def until(ready: Callable[[], object], *, seconds: float = 60.0) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
         while not ready():
