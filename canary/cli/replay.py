@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -260,20 +260,23 @@ class _Past:
 # ---------------------------------------------------------------------------------------------------- what people see
 
 
-class _View:
+class _View(Protocol):
     """Where events go."""
 
     def head(self, manifest: Manifest, server: str, replayed: Replay, run: tuple[float, float]) -> None:
-        raise NotImplementedError
+        """Say what is replayed."""
+        ...
 
     def show(self, event: Look | Stepped) -> None:
-        raise NotImplementedError
+        """Show one event."""
+        ...
 
     def end(self, replayed: Replay) -> None:
-        raise NotImplementedError
+        """Show the summary."""
+        ...
 
 
-class _Json(_View):
+class _Json:
     """One object a line."""
 
     def head(self, manifest: Manifest, server: str, replayed: Replay, run: tuple[float, float]) -> None:
@@ -287,7 +290,7 @@ class _Json(_View):
         click.echo(json.dumps(replayed.to_dict()))
 
 
-class _Text(_View):
+class _Text:
     """A line for each event, and plots at the end. rich colours them on a terminal, and only there."""
 
     def __init__(self) -> None:
