@@ -1,4 +1,4 @@
-"""The ground that a contestant is measured on: a fresh cluster, its own counted user, a Prometheus that always says yes.
+"""The ground that a contestant is measured on: a fresh cluster, its own counted account, a Prometheus that always says yes.
 
 Order matters: the FlowSchemas must be in force before the operator says its first word, or its first requests are counted nowhere.
 """
@@ -156,7 +156,7 @@ def ground(contestant: Contestant, folder: Path) -> Iterator[Ground]:
     with Cluster(folder) as cluster:
         cluster.crds(*contestant.crds)
         cluster.create_namespace(NAMESPACE)
-        kubeconfig = _counted_user(cluster)
+        kubeconfig = _counted_account(cluster)
         cluster.run("prometheus-stub", [sys.executable, ROOT / "bench" / "stub.py", str(PROMETHEUS_PORT)])
         until("the Prometheus stand-in", lambda: _get(f"http://127.0.0.1:{PROMETHEUS_PORT}/count"), 20)
         operator = cluster.run("operator", [*contestant.command, f"-kubeconfig={kubeconfig}"])
@@ -175,15 +175,16 @@ def _probe(contestant: Contestant) -> str:
     return "readyz" if contestant.extended else "healthz"
 
 
-def _counted_user(cluster: Cluster) -> Path:
-    """The user that requests are counted by: may do everything, and is counted from now on. Its kubeconfig."""
-    subject = {"kind": "User", "name": flows.USER, "apiGroup": "rbac.authorization.k8s.io"}
+def _counted_account(cluster: Cluster) -> Path:
+    """The account whose requests are counted: may do everything, and is counted from now on. Its kubeconfig."""
+    accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
+    cluster.api.call("POST", accounts, {"metadata": {"name": flows.ACCOUNT}})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
-    binding = {"metadata": {"name": flows.USER}, "roleRef": role, "subjects": [subject]}
+    binding = {"metadata": {"name": "bench-operator"}, "roleRef": role, "subjects": [flows.subject(NAMESPACE)]}
     cluster.api.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
-    for schema in flows.schemas():
+    for schema in flows.schemas(NAMESPACE):
         cluster.api.call("POST", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", schema)
-    kubeconfig = cluster.kubeconfig_for_user(flows.USER)
+    kubeconfig = cluster.kubeconfig_for_service_account(NAMESPACE, flows.ACCOUNT)
 
     def counted() -> bool:
         # the API server takes schemas up in the order in which they were made: once the last one counts, all do

@@ -1,7 +1,7 @@
 """Kubernetes Events about our objects, off the tick's path.
 
-`record` only queues. One drain per object keeps that object's order and lets a slow namespace delay nobody else. The same
-message again costs no new Event but a higher `count`, and not even that more often than the object's bucket allows; what is
+`record` only queues. A fleet's Events are spread over time (`CALM_RATE`, `SPREAD`). One drain per object keeps that object's
+order and lets a slow namespace delay nobody else. The same message again costs no new Event but a higher `count`, and not even that more often than the object's bucket allows; what is
 new is posted, one request each. Under pressure repeats are folded first, then older news of the same kind; a change of kind
 (a state change) is never dropped. Upstream's correlator folds by spatial similarity instead and so loses the weights of a
 long run (reference flagger-analysis 5.2); kopf's posting neither counts nor limits (python-stack 1.5.7).
@@ -13,6 +13,7 @@ upstream's users read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -34,6 +35,15 @@ REASON = "Synced"
 MESSAGE_LIMIT = 1024
 """Characters of a message; the API accepts more only in the legacy form."""
 ATTEMPTS = 6
+CONCURRENCY = 8
+"""Posts under way at once."""
+CALM_RATE = 15.0
+"""Events a second, of all objects together, while that is enough to write everything within SPREAD."""
+CALM_BURST = 30.0
+"""Events at once after a calm."""
+SPREAD = 20.0
+"""Seconds that narration may lag behind. A hundred canaries that are released in one moment have as much to tell as to do, and
+all of it goes to one API server: what moves traffic goes first, the story is told in the quiet between two steps."""
 OBJECTS = 10_000
 """Objects remembered for counting repeats; the least recently used are forgotten."""
 
@@ -70,7 +80,7 @@ class EventRecorder:
         writer: Writer,
         *,
         limits: Limits | None = None,
-        concurrency: int = 8,
+        concurrency: int = CONCURRENCY,
         backoff: Callable[[], Backoff] = Backoff,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
@@ -85,6 +95,8 @@ class EventRecorder:
         self._timer = timer
         self._backlogs: OrderedDict[str, Backlog] = OrderedDict()
         self._drains: dict[str, asyncio.Task[None]] = {}
+        self._turn = timer() - CALM_BURST / CALM_RATE
+        self._hurry = asyncio.Event()
         self._numbers = itertools.count()
         self._closing = False
 
@@ -122,6 +134,7 @@ class EventRecorder:
     async def close(self, *, deadline: float = 5.0) -> None:
         """Write what waits, without regard to limits, for at most `deadline` seconds; the rest is dropped and counted."""
         self._closing = True
+        self._hurry.set()
         for backlog in self._backlogs.values():
             backlog.hurry()
         drains = list(self._drains.values())
@@ -138,17 +151,28 @@ class EventRecorder:
         try:
             while backlog:
                 entry = await backlog.next()
-                async with self._slots:
-                    await self._write(backlog, entry)
+                await self._wait_turn()
+                await self._write(backlog, entry)
         finally:
             del self._drains[uid]
+
+    async def _wait_turn(self) -> None:
+        """Spread the Events of a fleet: in the order of asking, faster the more objects have something to tell."""
+        pause = min(1 / CALM_RATE, SPREAD / len(self._drains))
+        now = self._timer()
+        self._turn = max(self._turn, now - CALM_BURST * pause) + pause
+        if (wait := self._turn - now) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._hurry.wait()
 
     async def _write(self, backlog: Backlog, entry: Entry) -> None:
         """One entry with its retries. The entry stays at the head meanwhile, so order holds and repeats of it are folded in."""
         backoff = self._backoff()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._post(backlog, entry)
+                async with self._slots:
+                    await self._post(backlog, entry)
             except Retryable as error:
                 if attempt == ATTEMPTS:
                     self._give_up(entry, error)

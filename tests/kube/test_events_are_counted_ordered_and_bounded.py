@@ -7,7 +7,7 @@ import pytest
 
 from canary.core.errors import Conflict, Forbidden, NotFound, Retryable
 from canary.kube.backoff import Backoff
-from canary.kube.recorder import MESSAGE_LIMIT, EventRecorder, Limits
+from canary.kube.recorder import CALM_BURST, MESSAGE_LIMIT, EventRecorder, Limits
 from canary.kube.resource import EVENTS
 from tests.kube.conftest import eventually
 
@@ -342,3 +342,16 @@ async def test_the_memory_of_objects_is_bounded(server, recorder_for, monkeypatc
         await idle(recorder)
     assert len(recorder._backlogs) <= 11
     assert len(server.events) == 50
+
+
+async def test_the_events_of_a_fleet_are_spread_and_none_is_lost(server, recorder_for):
+    recorder = recorder_for()
+    fleet = [{**CANARY, "metadata": {**CANARY["metadata"], "name": f"app-{number}", "uid": f"u{number}"}} for number in range(100)]
+    for canary in fleet:
+        recorder.record(canary, message="New revision detected!", kind="NewRevision")
+    await eventually(lambda: len(server.events) >= CALM_BURST)
+    await asyncio.sleep(0.1)
+    assert len(server.events) < len(fleet) / 2
+    await recorder.close()
+    assert {event["involvedObject"]["name"] for event in server.events.values()} == {canary["metadata"]["name"] for canary in fleet}
+    assert recorder.dropped == 0

@@ -110,7 +110,7 @@ class Cluster:
         """Kill a program and start it again with the same command; does not wait for it to be ready."""
         process = self._processes[name]
         process.stop(grace=0)
-        return self.run(name, process.command)
+        return self.run(name, process.command, env=process.env)
 
     def processes(self) -> dict[str, Use]:
         """CPU and memory of every running program, by its name."""
@@ -195,17 +195,21 @@ class Cluster:
 
     def _start_store_and_api(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.run("etcd", controlplane.etcd(self.folder))
+        self.run("etcd", controlplane.etcd(self.folder), env=controlplane.ENVIRONMENT)
         self._keys = keys = self._make_keys()
-        self.run("kube-apiserver", controlplane.apiserver(keys))
+        self.run("kube-apiserver", controlplane.apiserver(keys), env=controlplane.ENVIRONMENT)
         self._write_kubeconfig(self.kubeconfig.name, {"token": keys.admin_token})
         self._api = Api(host=API_HOST, port=API_PORT, ca=keys.authority.root.certificate, token=keys.admin_token)
         self.wait("the API server", lambda: self.api.text("GET", "/readyz") == "ok", 60)
 
     def _start_controllers(self) -> None:
-        self.run("kube-controller-manager", controlplane.controller_manager(self.keys, kubeconfig=self.kubeconfig, folder=self.folder))
-        self.run("kube-scheduler", controlplane.scheduler(kubeconfig=self.kubeconfig, folder=self.folder))
-        self.run("kwok", controlplane.kwok(kubeconfig=self.kubeconfig))
+        self.run(
+            "kube-controller-manager",
+            controlplane.controller_manager(self.keys, kubeconfig=self.kubeconfig, folder=self.folder),
+            env=controlplane.ENVIRONMENT,
+        )
+        self.run("kube-scheduler", controlplane.scheduler(kubeconfig=self.kubeconfig, folder=self.folder), env=controlplane.ENVIRONMENT)
+        self.run("kwok", controlplane.kwok(kubeconfig=self.kubeconfig), env=controlplane.ENVIRONMENT)
         for number in range(self._nodes):
             self.api.call("POST", "/api/v1/nodes", controlplane.node(f"node-{number}"))
         self.wait("the nodes", lambda: all(_schedulable(node) for node in self.api.get("/api/v1/nodes")["items"]), 60)

@@ -42,11 +42,12 @@ class Process:
         self.name = name
         self.command = [str(part) for part in command]
         self.log = log
+        self.env = dict(env or {})
         self._stopped = False
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **self.env},
             )  # fmt: skip
         _REAPER.tell("+", self.pid)
 
