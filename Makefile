@@ -37,7 +37,7 @@ test: check tools ## everything: lint, types, layers, unit, conformance and end-
 	$(BIN)/pytest -n 2 --dist loadfile -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
 
 test-fast: setup ## the inner loop: no real cluster, under 90 s
-	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 2 -q $(ARGS)
+	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 3 -q $(ARGS)
 
 check: setup ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ import yaml
 from canary.api import crd as generator
 from tests.api.upstream import CONDENSED, REPOSITORY, SOURCE, condense, condensed_source, our_crds, root_schema, upstream_crds
 
+pytestmark = pytest.mark.slow
+
 SHARED = ("canaries.flagger.app", "metrictemplates.flagger.app", "alertproviders.flagger.app")
 OURS, UPSTREAM = our_crds(), upstream_crds()
 

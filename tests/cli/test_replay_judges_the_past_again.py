@@ -7,6 +7,8 @@ import pytest
 from tests.cli.forecasts import BEGAN, canary, lines, manifest
 from tests.forecast.prometheus import Mesh, Prometheus
 
+pytestmark = pytest.mark.slow
+
 STEPS = (10, 20, 30, 40, 50)
 END = BEGAN + 1200
 

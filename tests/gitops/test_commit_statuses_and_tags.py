@@ -11,6 +11,8 @@ from tests.gitops.forge_server import Dialect
 from tests.gitops.forge_support import Scene, scene
 from tests.gitops.support import NAMESPACE, records, run, running, settled, until
 
+pytestmark = pytest.mark.slow
+
 ON = {"target": "commit", "url": "https://grafana.example/d?c={cluster}&n={namespace}/{name}&r={run}"}
 CONTEXT = "canary/cluster-001/prod/podinfo"
 

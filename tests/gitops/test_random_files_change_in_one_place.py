@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from canary.gitops.sites import Workload
 from canary.gitops.splice import Unsafe, leaves
 from tests.gitops.layouts import BASE, HIGH, NEW, OLD, REPO, at
 from tests.gitops.yaml_texts import COMMENT, PLAIN, WILD, double_quoted, flow, single_quoted, texts
+
+pytestmark = pytest.mark.slow
 
 RELAXED = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -18,6 +18,8 @@ from canary.gitops.git import DEPTH, Author, Draft, Mirror
 from canary.sandbox.gitserver import GitServer, Handler
 from tests.gitops.support import bury, until
 
+pytestmark = pytest.mark.slow
+
 ME = Author("canary", "canary@example.com")
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from canary.gitops.splice import Unsafe, decode, leaves, replace
 from tests.gitops.yaml_texts import PLAIN, WILD, texts
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = "host:5000/a/b:1.0", "host:5000/a/b:0.9"
 GOLDEN = {
     "plain": ("image: {}\n", "image: {}\n"),

@@ -11,6 +11,8 @@ from aiohttp import web
 from canary.api.analysis import Webhook
 from canary.hooks.client import HookClient
 
+pytestmark = pytest.mark.slow
+
 PAYLOAD = {"name": "podinfo", "namespace": "test", "phase": "Progressing", "checksum": "1", "metadata": {"a": "b"}}
 
 

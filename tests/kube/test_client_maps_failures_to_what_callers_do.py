@@ -13,6 +13,8 @@ from canary.kube.resource import CANARIES, DEPLOYMENTS, HTTP_PROXIES, NAMESPACES
 from canary.kube.transport import Timeouts
 from tests.kube.scripted import answer, raw, status
 
+pytestmark = pytest.mark.slow
+
 SVC = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "podinfo", "namespace": "shop"}}
 
 

@@ -23,6 +23,8 @@ from canary.kube.resource import SERVICES
 from canary.kube.transport import Timeouts
 from tests.kube.scripted import answer, status
 
+pytestmark = pytest.mark.slow
+
 SERVER = "https://10.0.0.1:6443"
 
 

@@ -13,6 +13,8 @@ from canary.kube.lease import LeaseLock, Record, Sighting, free, jittered, sight
 from canary.kube.resource import LEASES
 from canary.sandbox.faults import Drop
 
+pytestmark = pytest.mark.slow
+
 
 def lock_on(client, identity, **options):
     return LeaseLock(client, namespace="shop", name="leader", identity=identity, **options)

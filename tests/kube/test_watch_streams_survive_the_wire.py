@@ -13,6 +13,8 @@ from canary.kube.resource import SECRETS, SERVICES
 from canary.kube.transport import Timeouts
 from tests.kube.scripted import status
 
+pytestmark = pytest.mark.slow
+
 
 def stream(*chunks, hold=0.0, abort=False):
     async def handler(request):

@@ -23,6 +23,8 @@ from loadtest.hey_report import csv_lines, summary
 from loadtest.hey_results import MAX_ERRORS, Results
 from tests.loadtest.support import LoadTester, QuickLoadTester, hook, program
 
+pytestmark = pytest.mark.slow
+
 
 class Target:
     """A server that remembers what reached it."""

@@ -13,6 +13,8 @@ import pytest
 
 from tests.loadtest.support import LoadTester, QuickLoadTester, hook, program, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_cmd_is_answered_at_once_whatever_the_command_does_later(server: LoadTester) -> None:
     began = time.monotonic()

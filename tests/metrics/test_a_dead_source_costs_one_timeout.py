@@ -12,6 +12,8 @@ from canary.metrics.breaker import LONGEST_WINDOW, Admission, Breakers, Failure
 from tests.metrics.cases import BY_KIND
 from tests.metrics.support import ask, canary, cluster_with
 
+pytestmark = pytest.mark.slow
+
 
 class Clock:
     now = 100.0

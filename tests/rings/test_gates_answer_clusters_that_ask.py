@@ -15,6 +15,8 @@ from canary.gitops.rings.gatehouse import Gatehouse
 from canary.gitops.rings.session import opened
 from tests.rings.repository import Fleet, manifest
 
+pytestmark = pytest.mark.slow
+
 PLAN = {
     "apiVersion": "canary.dev/v1alpha1",
     "kind": "RolloutPlan",

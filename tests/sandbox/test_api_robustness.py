@@ -14,6 +14,8 @@ from canary.sandbox.errors import ApiError
 from canary.sandbox.handlers import Body, Handlers
 from tests.conformance.driver import APPLY, DEFINITIONS, MERGE, STRATEGIC, deployment, widget
 
+pytestmark = pytest.mark.slow
+
 junk = st.recursive(
     st.none()
     | st.booleans()

@@ -14,6 +14,8 @@ from canary.sandbox.schema_nodes import go_pattern
 from canary.sandbox.server import ApiServer
 from tests.conformance.driver import DEFINITIONS
 
+pytestmark = pytest.mark.slow
+
 WIDGETS = Schema(DEFINITIONS[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
 MESH_CRDS = Path(os.environ.get("CANARY_MESH_CRDS", Path(__file__).parents[3] / "shared" / "mesh-crds"))
 

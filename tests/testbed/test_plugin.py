@@ -6,12 +6,11 @@ import pytest
 
 from tests.testbed import plugin
 
+pytestmark = pytest.mark.slow
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 OWN_NETWORK = """
 import os, pytest
-
-pytestmark = pytest.mark.slow
 {mark}
 def test_network():
     assert (os.readlink("/proc/self/ns/net") != "{before}") is {expected}

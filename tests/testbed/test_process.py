@@ -12,6 +12,8 @@ import pytest
 from tests.testbed.process import Process, ProcessDiedError, stop_all
 from tests.testbed.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ORPHAN_MAKER = """
 import sys, threading, time

@@ -13,6 +13,8 @@ from tests.testbed.tools.__main__ import main
 from tests.testbed.tools.find import stamp_file
 from tests.testbed.tools.pins import HERE, Source
 
+pytestmark = pytest.mark.slow
+
 KUBECONFORM = "github.com/yannh/kubeconform"
 
 

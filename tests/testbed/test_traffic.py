@@ -10,6 +10,8 @@ from aiohttp import web
 
 from tests.testbed.traffic import Answer, Ask, Tally, Traffic, burst
 
+pytestmark = pytest.mark.slow
+
 
 class Site:
     """An HTTP server in a thread that remembers requests and answers like a pod."""
