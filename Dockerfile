@@ -31,9 +31,9 @@ LABEL org.opencontainers.image.title="canary-operator" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
-# git and ssh write outcomes to Git; ssh refuses to run as a user without a name.
+# git and ssh write outcomes to Git, gpg and its agent sign commits where a sink has a key for them; ssh refuses to run as a user without a name.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
+ && apt-get install -y --no-install-recommends ca-certificates git gpg gpg-agent openssh-client \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 65532 canary \
  && useradd --uid 65532 --gid 65532 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin canary

@@ -3,9 +3,7 @@
 Rejected: polling lists (a second of error with a hundred canaries, and the API server would spend its time on the instrument).
 """
 
-import http.client
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.load import CANARIES
+from bench.watch import Watch
 from tests.testbed.cluster import Cluster
-from tests.testbed.controlplane import API_HOST, API_PORT
 
 
 class ReleaseFailedError(Exception):
@@ -37,20 +35,11 @@ class Timeline:
         self._moments: dict[str, list[Moment]] = {}
         self._statuses: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
-        self._closing = False
-        self._ended = ""
-        self._version = cluster.api.get(f"{CANARIES}?limit=1")["metadata"]["resourceVersion"]
-        self._context = ssl.create_default_context(cafile=str(cluster.keys.authority.root.certificate))
-        self._headers = {"Authorization": f"Bearer {cluster.keys.admin_token}"}
-        self._connection = self._connect()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="timeline")
-        self._thread.start()
+        self._watch = Watch(cluster, CANARIES, self._take)
 
     def close(self) -> None:
         """End the watch."""
-        self._closing = True
-        if self._connection.sock is not None:
-            self._connection.sock.close()
+        self._watch.close()
 
     def first(self, name: str, phase: str, *, after: float) -> float | None:
         """When this canary first entered `phase` after a moment; None when it has not."""
@@ -75,40 +64,18 @@ class Timeline:
                 self._changed.wait(1.0)
 
     def _check(self, after: Mapping[str, float], *, open_: list[str]) -> None:
-        if self._ended:
-            raise ReleaseFailedError(f"the watch of the canaries ended: {self._ended}")
+        if self._watch.problem:
+            raise ReleaseFailedError(f"the watch of the canaries ended: {self._watch.problem}")
         for name in open_:
             if self.first(name, "Failed", after=after[name]) is not None:
                 raise ReleaseFailedError(f"the release of {name} failed: {json.dumps(self._statuses[name])}")
 
-    def _connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(API_HOST, API_PORT, context=self._context)
-
-    def _run(self) -> None:
-        """Watch without end. The server drops a watcher whose buffer is full (a hundred changes in one moment); it goes on where it was."""
-        try:
-            while not self._closing:
-                self._read()
-                self._connection.close()
-                self._connection = self._connect()
-        except (OSError, ValueError, http.client.HTTPException, AttributeError, KeyError) as error:
-            self._ended = "" if self._closing else f"{type(error).__name__}: {error}"
-
-    def _read(self) -> None:
-        query = f"watch=true&timeoutSeconds=3600&resourceVersion={self._version}"
-        self._connection.request("GET", f"{CANARIES}?{query}", headers=self._headers)
-        for line in self._connection.getresponse():
-            event = json.loads(line)
-            if event["type"] == "ERROR":
-                raise ValueError(event["object"].get("message"))
-            self._take(event["object"], time.monotonic())
-
-    def _take(self, body: dict[str, Any], at: float) -> None:
+    def _take(self, body: dict[str, Any]) -> None:
+        at = time.monotonic()
         name, status = body["metadata"]["name"], body.get("status") or {}
         moment = Moment(at, status.get("phase") or "", int(status.get("canaryWeight") or 0))
         with self._changed:
             self._statuses[name] = status
-            self._version = body["metadata"]["resourceVersion"]
             moments = self._moments.setdefault(name, [])
             if not moments or (moments[-1].phase, moments[-1].weight) != (moment.phase, moment.weight):
                 moments.append(moment)

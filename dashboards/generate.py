@@ -26,6 +26,8 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CANARY = '$label="$namespace", name="$canary"'
 TARGET = '$label="$namespace", name="$target"'
 BUILT_IN = "request-success-rate|request-duration"
+JUDGED = "judge/.*"
+"""Names of the judge's comparisons (`analysis.judge`)."""
 PHASES = {
     "Initializing": "blue",
     "Initialized": "green",
@@ -91,9 +93,9 @@ def stat(title: str, text: str, expr: str, *, unit: str, width: int = 4, legend:
 
 
 def lines(title: str, text: str, targets: Sequence[dict[str, Any]], *, unit: str, **more: Any) -> Panel:
-    """A graph over time. `stepped`: values hold until the next; `stacked`; `size`: (width, height)."""
+    """A graph over time. `stepped`: values hold until the next; `stacked`; `size`: (width, height); `marked`: thresholds are drawn."""
     stepped, stacked, (width, height) = more.pop("stepped", False), more.pop("stacked", False), more.pop("size", (12, 8))
-    overrides = more.pop("overrides", ())
+    overrides, marked = more.pop("overrides", ()), more.pop("marked", False)
     custom = {
         "drawStyle": "line",
         "lineInterpolation": "stepAfter" if stepped else "linear",
@@ -102,6 +104,7 @@ def lines(title: str, text: str, targets: Sequence[dict[str, Any]], *, unit: str
         "showPoints": "never",
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if marked else "off"},
     }
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
@@ -209,7 +212,7 @@ def checks() -> Iterable[Panel]:
     duration = [measured("request-duration", factor=1000), bounds("request-duration")]
     text = "99th percentile of the new version's response time, against the bounds of the check."
     yield lines("request-duration", text, duration, unit="ms", min=0, overrides=dashed())
-    other = f'metric!~"{BUILT_IN}"'
+    other = f'metric!~"{BUILT_IN}|{JUDGED}"'
     own = [
         target(f"max by (metric) (flagger_canary_metric_analysis{{{TARGET}, {other}}})", "{{metric}}"),
         target(f"max by (metric, bound) (canary_check_bound{{{CANARY}, {other}}})", "{{metric}} {{bound}}"),
@@ -217,6 +220,37 @@ def checks() -> Iterable[Panel]:
     text = "Checks by templates and inline queries, in their own units, against their bounds."
     yield lines("Other checks", text, own, unit="none")
     yield table()
+
+
+def evidence() -> Iterable[Panel]:
+    """What the judge knows, where one takes part (`analysis.judge: guarded` or `sequential`)."""
+    against = f'max by (metric) (canary_analysis_evidence{{{CANARY}, kind="fail"}})'
+    text = (
+        "Decimal logarithm of the evidence that the new version is worse than tolerated, by comparison. At 0.7 in all the weight is held; "
+        "at 2 (`sequential.alpha: 0.01`) the version is condemned: so far apart in fewer than 1 of 100 releases within the margin."
+    )
+    limits = steps((None, "green"), (0.7, "orange"), (2, "red"))
+    yield lines("Evidence against the new version", text, [target(against, "{{metric}}")], unit="none", marked=True, thresholds=limits)
+    favour = f'max by (metric) (canary_analysis_evidence{{{CANARY}, kind="pass"}})'
+    text = (
+        "Decimal logarithm of the evidence that it is not. A promotion needs 1.3 (`sequential.passAlpha: 0.05`) of judge/errorRate and "
+        "judge/latency."
+    )
+    shown = steps((None, "orange"), (1.3, "green"))
+    yield lines("Evidence for the new version", text, [target(favour, "{{metric}}")], unit="none", marked=True, thresholds=shown)
+    compared = f'{CANARY}, metric!="judge/sampleRatio"'
+    excess = [
+        target(f"max by (metric) (canary_analysis_excess_upper{{{compared}}})", "{{metric}} at most"),
+        target(f"max by (metric) (canary_analysis_excess_lower{{{compared}}})", "{{metric}} at least"),
+    ]
+    text = (
+        "How much worse than the primary the new version is, as a share of requests: at most and at least, valid at every look. "
+        "Of thresholds it is the new version's own share."
+    )
+    yield lines("Excess over the primary", text, excess, unit="percentunit")
+    needed = target(f"max by (metric) (canary_analysis_requests_needed{{{CANARY}}})", "{{metric}}")
+    text = "Requests to the new version that a promotion takes in all, as foreseen now: as many runs take more as take less."
+    yield lines("Requests needed", text, [needed], unit="short", min=0, decimals=0)
 
 
 def table() -> Panel:
@@ -255,6 +289,10 @@ def fleet() -> Iterable[Panel]:
         target('sum by ($label) (canary_phase{phase="Failed"})', "{{namespace}}{{exported_namespace}} failed"),
     ]
     yield lines("Canaries by namespace", text, both, unit="short", min=0, stepped=True)
+    text = "Runs that wait for a person: Held by `onFailure: hold`, or Inconclusive at `sequential.maxDuration`."
+    waiting = target("sum by (reason) (canary_waits_for_person) or vector(0)", "{{reason}}")
+    alarm = steps((None, "green"), (1, "orange"))
+    yield lines("Waiting for a person", text, [waiting], unit="short", min=0, decimals=0, stepped=True, thresholds=alarm, size=(24, 6))
 
 
 def operator() -> Iterable[Panel]:
@@ -348,7 +386,14 @@ def placed(rows: Mapping[str, Iterable[Panel]]) -> list[Panel]:
 
 def dashboard() -> dict[str, Any]:
     """The whole dashboard."""
-    rows = {"Now": now(), "Analysis run": run(), "Checks": checks(), "All canaries": fleet(), "Operator": operator()}
+    rows = {
+        "Now": now(),
+        "Analysis run": run(),
+        "Checks": checks(),
+        "Evidence": evidence(),
+        "All canaries": fleet(),
+        "Operator": operator(),
+    }
     return {
         "uid": "canary-analysis-runs",
         "title": "Canary / Analysis runs",

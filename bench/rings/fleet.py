@@ -38,6 +38,8 @@ class Scenario:
     bad: tuple[tuple[int, float], ...] = ((3, 1.0), (7, 0.2), (11, 0.05), (16, 0.2))
     """Number of a release, and the share of clusters on which it fails."""
     mode: str = "gate"
+    then: str = "hold"
+    """What a halt does to rings that have the release: hold, or (mode branch) revert."""
     poll: float = 60.0
     run: float = 600.0
     seed: int = 1
@@ -60,7 +62,12 @@ def plan(scenario: Scenario) -> RolloutPlan:
     rings = [{"name": name, **rule} for name, rule in zip(scenario.names, rules, strict=False)]
     window = {"cron": "0 6 * * *", "duration": "14h"}
     rings[-1] |= {"windows": [window]}
-    spec = {"canary": {"namespace": "prod", "name": "podinfo"}, "mode": scenario.mode, "rings": rings, "halt": {"failed": 2}}
+    spec = {
+        "canary": {"namespace": "prod", "name": "podinfo"},
+        "mode": scenario.mode,
+        "rings": rings,
+        "halt": {"failed": 2, "then": scenario.then},
+    }
     return parse_rollout_plan({"metadata": {"name": "podinfo"}, "spec": spec})
 
 

@@ -19,7 +19,7 @@ class Broken(AssertionError):  # noqa: N818 - reads as what happened
 
 @dataclass(slots=True)
 class Invariants:
-    """I1 to I8. `delay`: poll, fetch and stale read together, in seconds; `records` is the raw history by ring and release."""
+    """I1 to I9. `delay`: poll, fetch and stale read together, in seconds; `records` is the raw history by ring and release."""
 
     plan: RolloutPlan
     sizes: Mapping[str, int]
@@ -66,12 +66,19 @@ class Invariants:
         self._require("I8", f"file {path}" not in self.effects, f"{path} was written twice")
         self.effects[f"file {path}"] = b""
 
-    def moved(self, ring: str, release: str, at: float) -> None:
+    def moved(self, ring: str, release: str, at: float, *, before: str) -> None:
         """A ring's branch was moved."""
         self._require("I7", self.gate(ring, release, at + SKEW), f"ring {ring} was moved to {release} without the records for it")
-        key = f"move {ring} {release}"
+        key = f"move {ring} from {before} to {release}"
         self._require("I8", key not in self.effects, f"{key}: twice")
         self.effects[key] = b""
+
+    def went_back(self, ring: str, bad: str, good: str, at: float) -> None:
+        """A ring's branch was moved to an older release."""
+        self._require("I9", bad in self.halted_at, f"ring {ring} went back from {bad}, which was not halted")
+        rules = next(one for one in self.plan.spec.rings if one.name == ring)
+        passed = self._passed(rules, good, at + SKEW, self.opened[ring, good])
+        self._require("I9", passed is not None, f"ring {ring} went back to {good}, which it had not passed")
 
     def finished(self, release: str) -> None:
         """At the end, for a healthy release that nothing replaced: all rings have passed it."""
@@ -104,7 +111,7 @@ class Invariants:
         good = sorted(one.finished for one in found if one.outcome is Outcome.SUCCEEDED and one.replaced >= one.finished + ring.bake)
         bad = sum(one.outcome is not Outcome.SUCCEEDED for one in found)
         members = self.sizes[ring.name]
-        if bad > at_most(ring.passing.failed, members):
+        if bad > at_most(ring.passing.failed, members) or any(one.outcome is Outcome.DEGRADED for one in found):
             return None
         for moment in sorted({*(time + ring.bake for time in good), since + ring.patience}):
             then = bisect.bisect_right(good, moment)

@@ -35,6 +35,7 @@ class Report:
     decisions: int = 0
     pushes: int = 0
     refused: int = 0
+    backs: int = 0
     forged: int = 0
     doubts: int = 0
     crashes: int = 0
@@ -256,8 +257,12 @@ class World:
 
     def _move(self, move: Move) -> None:
         position = next(at for at, one in enumerate(self.git.candidates) if one.commit == move.commit)
+        before = self.git.heads.get(move.ring, Head())
         self.git.move(move.ring, Head(move.commit, move.release, position), expected=move.expected)
-        self.invariants.moved(move.ring, move.release, self.now)
+        self.invariants.moved(move.ring, move.release, self.now, before=before.release)
+        if move.back:
+            self.report.backs += 1
+            self.invariants.went_back(move.ring, before.release, move.release, self.now)
 
     def _dies(self) -> bool:
         """Whether the writer crashes here; another one looks after the next poll."""

@@ -19,7 +19,7 @@ from bench.traces import objects
 from bench.traces.script import Act, Json, Script
 from bench.traces.scripted import NAMESPACE, PORT, Journal, Server
 from bench.traces.trace import TraceError, trace
-from bench.traces.watch import Watch
+from bench.watch import Watch
 from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import crds_folder
 from tests.testbed.process import Process

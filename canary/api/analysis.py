@@ -40,7 +40,7 @@ BUILTIN_METRICS: Final = ("request-success-rate", "request-duration")
 
 
 class OnFailure(enum.StrEnum):
-    """What reaching the threshold does."""
+    """What a verdict against the new version does: reaching the threshold, a critical check, or evidence."""
 
     ROLLBACK = "rollback"
     HOLD = "hold"
@@ -59,6 +59,13 @@ class OnError(enum.StrEnum):
 
     FAIL = "fail"
     HOLD = "hold"
+
+
+class Role(enum.StrEnum):
+    """How much a check may decide by itself."""
+
+    CRITICAL = "critical"
+    INFORMATIONAL = "informational"
 
 
 class WebhookType(enum.StrEnum):
@@ -176,10 +183,22 @@ class Metric(Model):
     """What an answer without data means: fail (the default, as upstream), hold (wait, count nothing), or pass."""
     on_error: OnError = OnError.FAIL
     """What a source that cannot be asked means: fail (the default, as upstream) or hold (wait, count nothing)."""
+    role: Role | None = None
+    """critical: one value out of bounds ends the run, whatever the threshold; informational: shown and never counted; absent: counted."""
     dry_run: Flag = False
-    """Evaluate and show the check, but let it decide nothing."""
+    """Evaluate and show the check, but let it decide nothing; the same as role: informational."""
     min_samples: Annotated[Integer | None, Field(json_schema_extra={"minimum": 0})] = None
     """Fewer samples than this in the window count as no data; needs a source that knows the number of samples."""
+
+    @property
+    def informational(self) -> bool:
+        """Whether the check is shown and decides nothing: by its role, or by the older word `dryRun`, which wins."""
+        return self.dry_run or self.role is Role.INFORMATIONAL
+
+    @property
+    def critical(self) -> bool:
+        """Whether one value out of bounds ends the run."""
+        return self.role is Role.CRITICAL and not self.informational
 
     @property
     def interval_effective(self) -> str:
@@ -353,9 +372,9 @@ class Analysis(Model):
     session_affinity: SessionAffinity | None = None
     """Keep users on the version that they met first."""
     on_failure: OnFailure = OnFailure.ROLLBACK
-    """What a failed analysis does: rollback (the default), or hold the weights and wait for a person."""
+    """What a verdict against the new version does: rollback (the default), or hold, which keeps the weights, alarms once and waits for a person."""
     judge: Judge = Judge.THRESHOLD
-    """Who decides: threshold (the default, counted checks), guarded (these, and evidence may roll back sooner), or sequential (evidence)."""
+    """Who decides: threshold (the default, counted checks), guarded (so, unless the primary fails too; evidence sooner), or sequential (evidence)."""
     sequential: Sequential = Field(default_factory=Sequential)
     """How evidence against the primary is weighed, where `judge` is not threshold."""
 

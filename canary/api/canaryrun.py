@@ -160,6 +160,8 @@ class EffectStatus(Status):
     """How often it was tried."""
     next_at: Timestamp | None = None
     """When it is tried again."""
+    done_at: Timestamp | None = None
+    """When it was found to be done."""
     ref: OptionalText = ""
     """What came of it: a commit, or the URL of a pull request."""
     reason: OptionalText = ""

@@ -153,6 +153,13 @@ class SigningType(enum.StrEnum):
     API = "api"
 
 
+class BootstrapPrimary(enum.StrEnum):
+    """With which version a primary begins."""
+
+    TEMPLATE = "template"
+    PROMOTED = "promoted"
+
+
 class StatusTarget(enum.StrEnum):
     """What shows how a run goes."""
 
@@ -229,11 +236,27 @@ class FailureWrite(Model):
     """How it comes to the branch: push (the default), pullRequest, or auto, which pushes and asks where the branch refuses that."""
 
 
+class Breaker(Model):
+    """When a release that comes back, after it was rejected and taken back, is left alone. It counts the last 24 hours of one canary."""
+
+    max_reverts_per_release: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})] = 1
+    """How often the same release is taken back; 1 when absent. Beyond that it is held before its analysis, and no commit is made for it."""
+    max_reverts_per_day: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})] = 5
+    """How many reverts one canary gets, of whatever releases; 5 when absent. Beyond that a failed release stays in Git."""
+
+
 class SuccessWrite(Model):
     """What a promoted release writes, besides its record."""
 
     tag: Flag = False
     """Set an annotated tag on the commit that was promoted."""
+
+
+class BootstrapRead(Model):
+    """How a canary begins that has no primary yet, as on a rebuilt cluster."""
+
+    primary: BootstrapPrimary = BootstrapPrimary.TEMPLATE
+    """Version of the first primary: template (the default) takes the workload's; promoted takes the one that the records say was promoted last."""
 
 
 class Statuses(Model):
@@ -282,6 +305,10 @@ class GitSinkSpec(Model):
     """Canaries of the sink's namespace whose outcomes are written; all when empty."""
     on_failure: FailureWrite = FailureWrite()
     """What a failed release writes."""
+    breaker: Breaker = Breaker()
+    """When a release that comes back, after it was rejected and taken back, is left alone."""
+    on_bootstrap: BootstrapRead = BootstrapRead()
+    """How a canary begins that has no primary yet, as on a rebuilt cluster."""
     on_success: SuccessWrite = SuccessWrite()
     """What a promoted release writes, besides its record."""
     statuses: Statuses = Statuses()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from canary.api.common import FLAGGER_GROUP, Flag, Metadata, Model, SecretRef, Text
 from canary.api.parsing import parse_object
@@ -44,13 +44,44 @@ class MetricProviderSpec(Model):
     """Accept any certificate."""
 
 
+_TOGETHER: Final = "total and bad come together: the one counts all, the other the bad part of it"
+_COUNTERS: Final = "total and bad are counters of a Prometheus: other sources give no raw samples to count"
+
+
 class MetricTemplateSpec(Model):
     """A query and where it is asked."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {"rule": "has(self.total) == has(self.bad)", "message": _TOGETHER},
+                {"rule": "!has(self.total) || self.provider.type == 'prometheus'", "message": _COUNTERS},
+            ]
+        }
+    )
 
     provider: MetricProviderSpec
     """Where the query is asked."""
     query: Text
     """The query, with placeholders such as `{{ target }}`, `{{ namespace }}` and `{{ interval }}`."""
+    total: Text = ""
+    """Selector of the counters that count everything, of the version that `{{ workload }}` or `{{ arm }}` names; with `bad`, for a judge by evidence."""
+    bad: Text = ""
+    """Selector of the counters that count the bad part of `total`."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether evidence can be taken from it."""
+        return bool(self.total and self.bad)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """As the schema's rules: for objects that no API server has seen."""
+        if bool(self.total) is not bool(self.bad):
+            raise ValueError(_TOGETHER)
+        if self.total and self.provider.type != "prometheus":
+            raise ValueError(_COUNTERS)
+        return self
 
 
 class MetricTemplate(Model):

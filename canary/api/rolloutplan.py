@@ -1,6 +1,7 @@
 """RolloutPlan: how a release walks through rings of clusters, gated by what the clusters of earlier rings have written to Git.
 
-The copy in the repository rules, because it is reviewed and every cluster reads the same one; an object in a cluster is a view of it. Branches and
+The copy in the repository rules, because it is reviewed and every cluster reads the same one; an object in a cluster is that copy, applied with the
+rest of the folder. Nothing reads it there, so it names no repository and has no status: `canary rings` asks the repository that it is in. Branches and
 paths end up in arguments of git, so bad values are refused by the CRD and by the model alike, as those of a GitSink. Rejected: limits as floats
 (0.2 could be a share or a count); an amount is a whole number or a text with a percent sign.
 """
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from canary.api.common import (
     EXTENSION_API_VERSION,
@@ -25,15 +26,13 @@ from canary.api.common import (
     Model,
     NamespaceName,
     ObjectName,
-    SecretRef,
     Text,
-    at_most_one,
     describe,
     is_empty,
     parse_duration,
 )
 from canary.api.cron import parse_cron
-from canary.api.gitsink import Branch, ClusterName, LabelSelector, RepositoryPath, RepositoryUrl
+from canary.api.gitsink import Branch, ClusterName, LabelSelector, RepositoryPath
 from canary.api.parsing import parse_object
 
 MAX_RINGS: Final = 32
@@ -157,6 +156,13 @@ class InFlight(enum.StrEnum):
     ABORT = "abort"
 
 
+class Then(enum.StrEnum):
+    """What happens to rings that have a halted release."""
+
+    HOLD = "hold"
+    REVERT = "revert"
+
+
 class PlannedCanary(Model):
     """The canary whose releases walk; it has this name in every cluster."""
 
@@ -171,22 +177,6 @@ class PlannedCanary(Model):
     def target_name(self) -> str:
         """Name of the workload in manifests."""
         return self.target or self.name
-
-
-class PlanRepository(Model):
-    """The repository that all clusters are delivered from."""
-
-    url: RepositoryUrl
-    """HTTP, HTTPS or SSH URL of the repository; credentials belong into the Secret."""
-    secret_ref: SecretRef | None = None
-    """Secret in the plan's namespace, with the keys of a GitSink's."""
-
-
-class SinkRef(Model):
-    """A GitSink in the plan's namespace."""
-
-    name: ObjectName
-    """Name of the GitSink."""
 
 
 class Source(Model):
@@ -313,19 +303,15 @@ class Halt(Model):
     """Failures, over all rings, that stop it; a percentage is of all clusters. 1 when absent."""
     in_flight: InFlight = InFlight.FINISH
     """finish (the default) lets runs that are under way end by themselves; abort answers their rollback gates."""
+    then: Then = Then.HOLD
+    """hold (the default) leaves rings at what they have; revert takes those that have it back to the release before it that they had passed. Not in mode gate."""
 
 
 class RolloutPlanSpec(Model):
     """Which releases walk through which rings, and what they must have shown before each."""
 
-    model_config = ConfigDict(json_schema_extra=at_most_one("repository", "sinkRef"))
-
     canary: PlannedCanary
     """The canary whose releases walk; it has this name in every cluster."""
-    repository: PlanRepository | None = None
-    """The repository that all clusters are delivered from."""
-    sink_ref: SinkRef | None = None
-    """GitSink in the plan's namespace whose repository it is, instead of `repository`."""
     mode: Mode = Mode.GATE
     """gate (the default): clusters ask before they begin; branch: rings follow branches, which are moved; overlay: rings have folders, which are edited."""
     supersede: Supersede = Supersede.NEWEST_GOOD
@@ -352,10 +338,13 @@ class RolloutPlanSpec(Model):
         if not self.rings:
             raise ValueError("needs at least one ring")
         _unique("name", [ring.name for ring in self.rings])
-        if self.repository and self.sink_ref:
-            raise ValueError("has both repository and sinkRef; leave one out")
         if self.mode is Mode.GATE and self.supersede is Supersede.QUEUE:
             raise ValueError("supersede: queue needs mode branch or overlay: in mode gate every cluster has the newest release before it")
+        if self.mode is Mode.GATE and self.halt.then is Then.REVERT:
+            raise ValueError(
+                "halt.then: revert needs mode branch or overlay: in mode gate all rings have the source branch, and only people revert there; "
+                "halt.inFlight: abort ends the runs that are under way"
+            )
         if self.mode is Mode.BRANCH:
             _unique("branch", [ring.branch_name for ring in self.rings])
             if taken := {self.source.branch, self.state_branch}.intersection(ring.branch_name for ring in self.rings[1:]):

@@ -82,13 +82,13 @@ class Sequential(Model):
     max_excess_per_hour: Annotated[Number | None, _range(minimum=0, maximum=1000000)] = None
     """Bad responses per hour beyond the primary's that are tolerated where traffic is too low to show less; 0 (off) when absent."""
     warmup: Duration = ""
-    """Time after the first look during which the canary's requests count as neither good nor bad; 0s when absent."""
+    """Time after the first look during which the canary's requests count as neither good nor bad and its weight stays; 0s when absent."""
     min_duration: Duration = ""
-    """Shortest time from the first look to a promotion; 10m when absent."""
+    """Shortest time from the first look to a promotion, however good the evidence; 10m when absent."""
     max_duration: Duration = ""
-    """Time after which a run without a verdict is inconclusive; 60m when absent."""
+    """Time from the first look after which a run without a verdict is inconclusive; 60m when absent."""
     on_inconclusive: OnInconclusive = OnInconclusive.HOLD
-    """What an inconclusive run does: hold (the default) and call a person, rollback, or promote."""
+    """What a run without a verdict at maxDuration does: hold (the default) and call a person, rollback, or promote unless there is doubt."""
     steps: Steps = Steps.ADAPTIVE
     """Who sets the weight: adaptive (the default), within harmBudget, or fixed, the schedule of the analysis."""
 

@@ -166,6 +166,10 @@ class RunStatus(Status):
     """The target has been copied onto the primary (while promoting)."""
     rolling_back: OptionalText = ""
     """Why the run is being rolled back, stored before anything is taken away."""
+    held: OptionalText = ""
+    """Why the run waits for a person instead of being rolled back (`analysis.onFailure: hold`); empty while it does not."""
+    decided: OptionalText = ""
+    """What a person last decided about the run (retry or promote), and who."""
     sole: OptionalFlag = False
     """The target carries all of the traffic because the primary cannot serve."""
     closing: OptionalFlag = False
@@ -223,7 +227,9 @@ class CheckStatus(Status):
     message: OptionalText = ""
     """The verdict in one sentence."""
     dry_run: Annotated[bool, Field(exclude_if=is_empty)] = False
-    """The check is shown and decides nothing."""
+    """The check is shown and decides nothing (role informational, or dryRun)."""
+    critical: Annotated[bool, Field(exclude_if=is_empty)] = False
+    """One value out of bounds ends the run (role critical)."""
     evidence: Evidence | None = None
     """How sure the judge is, where the check is a comparison with the primary."""
 
@@ -247,6 +253,8 @@ class CanaryStatus(Status):
     """Hash of the revision of the target that was last promoted."""
     last_promoted_configs: StringMap | None = None
     """Checksums of the tracked configs that were last promoted, as in `trackedConfigs`."""
+    pinned_images: StringMap = Field(default_factory=dict, exclude_if=is_empty)
+    """Images that the first primary gets instead of the workload's, by container: those promoted last, as Git says. Empty once it serves."""
     last_transition_time: Timestamp | None = None
     """When the status was last written."""
     session_affinity_cookie: OptionalText = ""
@@ -256,7 +264,7 @@ class CanaryStatus(Status):
     previous_session_affinity_cookie: OptionalText = ""
     """Cookie of the run before, which is taken back from browsers."""
     conditions: Annotated[tuple[Condition, ...], Field(exclude_if=is_empty)] = ()
-    """Promoted, and for kstatus Ready, Reconciling and Stalled."""
+    """Promoted; for kstatus Ready, Reconciling and Stalled; about Git, where they matter, Converged, ReplicasContested and BreakerOpen."""
     observed_generation: Int64 | None = None
     """Generation of the spec that the status speaks about."""
     last_tracked_revision: OptionalText = ""
@@ -264,7 +272,7 @@ class CanaryStatus(Status):
     last_handled_reconcile_at: OptionalText = ""
     """Value of the annotation reconcile.fluxcd.io/requestedAt that was answered last."""
     last_command: OptionalText = ""
-    """Value of the annotation canary.dev/command that was obeyed last."""
+    """Value of the annotation canary.dev/command that was answered last: obeyed, or refused with an event that says why."""
     run: RunStatus | None = None
     """The run under way, or the last one."""
     checks: Annotated[tuple[CheckStatus, ...], Field(exclude_if=is_empty)] = ()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from canary.api.analysis import SHORTEST_INTERVAL_SECONDS, Analysis, Metric, Webhook, WebhookType
+from canary.api.analysis import SHORTEST_INTERVAL_SECONDS, Analysis, Metric, Role, Webhook, WebhookType
 from canary.api.canary import PROVIDERS, SCALER_KINDS, TARGET_KINDS, Canary, CanarySpec
 from canary.api.common import INTERVAL_PATTERN, parse_duration
 from canary.api.errors import Level, Problem, did_you_mean
@@ -200,6 +200,7 @@ def _duration(path: str, text: str, level: Level) -> Iterator[Problem]:
 def _checks(analysis: Analysis) -> Iterator[Problem]:
     for index, metric in enumerate(analysis.metrics):
         yield from _check(f"spec.analysis.metrics[{index}]", metric)
+        yield from _role(f"spec.analysis.metrics[{index}].role", metric, analysis.judge)
     for index, hook in enumerate(analysis.webhooks):
         yield from _hook(f"spec.analysis.webhooks[{index}]", hook)
 
@@ -211,6 +212,14 @@ def _check(path: str, metric: Metric) -> Iterator[Problem]:
     bounds = metric.threshold_range
     if bounds is not None and bounds.min is not None and bounds.max is not None and bounds.min > bounds.max:
         yield Problem(f"{path}.thresholdRange", f"nothing is both above {bounds.min:g} and below {bounds.max:g}", "swap min and max")
+
+
+def _role(path: str, metric: Metric, judge: Judge) -> Iterator[Problem]:
+    if metric.role is Role.CRITICAL and metric.dry_run:
+        yield Problem(path, "critical and dryRun exclude each other: one ends the run, the other decides nothing", "keep one of them")
+    elif metric.critical and metric.builtin and judge is Judge.SEQUENTIAL:
+        message = f"{metric.name} is not asked with judge: sequential: it is a limit, and evidence against it ends the run already"
+        yield Problem(path, message, "remove role, or use judge: guarded", Level.WARNING)
 
 
 def _hook(path: str, hook: Webhook) -> Iterator[Problem]:

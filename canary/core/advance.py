@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from canary.api.analysis import OnFailure, WebhookType
+from canary.api.analysis import WebhookType
 from canary.api.status import Phase
 from canary.core import analyze, judged, promote
+from canary.core.analyze import Outcome
 from canary.core.evidence import make_room
-from canary.core.gates import first_refusal, has_hooks
+from canary.core.gates import first_refusal
 from canary.core.model import Unknown
 from canary.core.pace import mark, moved_outside
-from canary.core.rollback import signaled
+from canary.core.rollback import critical, signaled
 from canary.core.strategies import Stage, Strategy, ab_testing, blue_green, iterations_of, weighted
-from canary.core.turn import ASLEEP, AT_ONCE, End, Turn
+from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.weights import TOTAL, next_step
 
 
 def advance(t: Turn) -> End:
     """A step that is due. Ends the tick in all cases; the next is one interval away, unless the release now ends."""
-    if _held(t):
-        return signaled(t) or (t.interval if has_hooks(t, WebhookType.ROLLBACK) else ASLEEP)
     mark(t)
     if moved_outside(t):
         return t.interval
@@ -27,18 +26,16 @@ def advance(t: Turn) -> End:
     make_room(t)
     t.checks_run = True
     _warn_about_spec(t)
-    passed = _checked(t)
-    judged.refuse(t, refused=not passed)
-    if not passed:
+    outcome = _checked(t)
+    judged.refuse(t, refused=not outcome.passed)
+    if outcome.fatal:
+        return critical(t, outcome.fatal)
+    if not outcome.passed:
         reached = t.status.failed_checks >= t.analysis.threshold_count
         return AT_ONCE if reached else t.interval
     if t.strategy is Strategy.CANARY:
         return _by_evidence(t) if judged.deciding(t) else _weighted(t)
     return _ab_testing(t) if t.strategy is Strategy.AB_TESTING else _blue_green(t)
-
-
-def _held(t: Turn) -> bool:
-    return t.analysis.on_failure is OnFailure.HOLD and t.status.failed_checks >= t.analysis.threshold_count
 
 
 def _warn_about_spec(t: Turn) -> None:
@@ -50,7 +47,7 @@ def _warn_about_spec(t: Turn) -> None:
         t.say(t.voice.iterations_forced(_total(t)))
 
 
-def _checked(t: Turn) -> bool:
+def _checked(t: Turn) -> Outcome:
     """Before anything is routed: pre-rollout hooks, no metrics. Later: the analysis."""
     untouched = t.routes.canary == 0 and t.status.iterations == 0 and not (t.analysis.mirror and t.routes.mirrored)
     if not untouched:
@@ -112,11 +109,14 @@ def _scheduled(t: Turn) -> int:
 
 
 def _raise(t: Turn, weight: int) -> None:
-    if weight <= t.routes.canary or t.phase is Phase.WAITING_PROMOTION:
+    if weight <= t.routes.canary:
         return
     if not _traffic_allowed(t):
         judged.refuse(t, refused=True)
         return
+    if t.phase is Phase.WAITING_PROMOTION:
+        # the schedule was edited while it waited: it is not at its end any more, and would wait for ever
+        t.update(phase=Phase.PROGRESSING)
     t.move(weight)
     t.update(canary_weight=weight)
     t.say(t.voice.weight(weight, mirrored=False))

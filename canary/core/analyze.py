@@ -2,7 +2,7 @@
 
 At most one failed check is counted per tick, whatever the number of failures. Unlike upstream all metrics are asked and
 shown, also those after the first failure, so that whoever reads the status at 3 a.m. sees the whole picture; the event is
-still that of the first failure in upstream's order.
+still that of the first failure in upstream's order, unless a critical check ends the run: then it is that one's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,22 @@ from canary.core.verdicts import Judged, Tally, judge, unusable
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the checks of one tick do to the run, and, when a critical one failed (`fatal`), what it said."""
+
+    tally: Tally
+    fatal: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the release may advance."""
+        return self.tally is Tally.ADVANCE
+
+
+PASSED, FAILED, HELD = Outcome(Tally.ADVANCE), Outcome(Tally.FAILED), Outcome(Tally.HOLD)
+
+
+@dataclass(frozen=True, slots=True)
 class _Check:
     metric: Metric
     source: MetricSource | None
@@ -30,28 +46,29 @@ class _Check:
     sample: Sample
 
 
-def pre_rollout(t: Turn) -> bool:
-    """Before anything is routed: True when all pre-rollout hooks passed; else one failed check."""
-    return _hooks(t, WebhookType.PRE_ROLLOUT, silent=False)
+def pre_rollout(t: Turn) -> Outcome:
+    """Before anything is routed: passed when all pre-rollout hooks did; else one failed check."""
+    return PASSED if _hooks(t, WebhookType.PRE_ROLLOUT, silent=False) else FAILED
 
 
-def passes(t: Turn) -> bool:
-    """Run the analysis: True when the release may advance. False: one failed check was counted, or a check said to hold."""
+def passes(t: Turn) -> Outcome:
+    """Run the analysis: may the release advance? If not, one failed check was counted, or a check said to hold."""
     if not _hooks(t, WebhookType.ROLLOUT, silent=True):
-        return False
+        return FAILED
     checks = _measure(t)
     t.measured = (*(_status(t, check) for check in checks), *judged_checks.own(t.status.checks))
     t.update(checks=t.measured)
-    failed = next((check for check in checks if check.judged.counts is Tally.FAILED), None)
+    fatal = next((check for check in checks if check.judged.fatal), None)
+    failed = fatal or next((check for check in checks if check.judged.counts is Tally.FAILED), None)
     if failed is not None:
         _say_failed(t, failed)
         count_failure(t)
-        return False
+        return replace(FAILED, fatal=fatal.judged.text) if fatal is not None else FAILED
     held = next((check for check in checks if check.judged.counts is Tally.HOLD), None)
     if held is not None:
         t.say(t.voice.check_held(held.judged.text))
-        return False
-    return True
+        return HELD
+    return PASSED
 
 
 def count_failure(t: Turn) -> None:
@@ -87,7 +104,9 @@ def _measure(t: Turn) -> list[_Check]:
 
 
 def _excused(t: Turn, checks: list[_Check]) -> list[_Check]:
-    """Guarded: what is not known, and what the primary does as well, is no failed check but a wait."""
+    """Guarded: what is not known, and what the primary does as well, is no failed check but a wait. It spares critical checks, too:
+    an outage of both versions says nothing about the new one.
+    """
     metrics = t.analysis.metrics
     asks = {
         place: MetricAsk(metrics.index(check.metric), MetricSource.PRIMARY)
@@ -109,11 +128,12 @@ def _excuse(check: _Check, primary: Sample | None) -> _Check:
     theirs = judge(check.metric, MetricSource.BUILTIN, primary)
     if theirs.verdict is not Verdict.FAIL:
         return check
-    return replace(check, judged=replace(judged, counts=Tally.HOLD, text=f"{judged.text}; the primary fails, too: {theirs.text}"))
+    text = f"{judged.text}; the primary fails, too: {theirs.text}"
+    return replace(check, judged=replace(judged, counts=Tally.HOLD, text=text, fatal=False))
 
 
 def _direct(t: Turn, metric: Metric) -> Iterator[MetricSource]:
-    if metric.builtin and (metric.dry_run or not deciding(t)):  # else it is a limit that the judge knows
+    if metric.builtin and (metric.informational or not deciding(t)):  # else it is a limit that the judge knows
         yield MetricSource.BUILTIN
     if metric.query:
         yield MetricSource.QUERY
@@ -155,5 +175,6 @@ def _status(t: Turn, check: _Check) -> CheckStatus:
         weight=t.routes.canary,
         time=precise(t.now),
         message=shortened(judged.text, LONGEST_TEXT),
-        dry_run=metric.dry_run,
+        dry_run=metric.informational,
+        critical=metric.critical,
     )

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 class ArmSeries:
     """Selectors of one version, in the template language of queries, without a range.
 
-    `requests`: counters by status. `buckets`: a classic histogram by `le`. Native histograms are not asked for: those that these meshes
-    can be made to have count in milliseconds, whose buckets lie on no power of two of a second.
+    `requests`: counters by status. `buckets`: a classic histogram by `le`. `native`: the same as a native histogram, whose bounds may be
+    exponential or its author's own; it is asked for where there is no classic one (empty: never).
     """
 
     requests: str
     buckets: str
+    native: str = ""
 
 
 @dataclass(frozen=True, slots=True)

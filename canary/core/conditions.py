@@ -3,7 +3,8 @@
 Everything follows from a few facts, so the conditions are computed anew at every tick and never edited. Two readings of
 `Ready` exist: `workload`, the drop-in default, asks whether users are served; `analysis` asks whether the newest revision
 was promoted, so that Flux and Helm wait for it and fail with it. Every condition has a short message, because Argo CD joins
-them all; `Reconciling` and `Stalled` are absent rather than False, because kstatus takes the first that is there.
+them all; `Reconciling` and `Stalled` are absent rather than False, because kstatus takes the first that is there. `Converged` and
+`ReplicasContested` are about whoever delivers the target (`canary.core.converged`), and absent where nobody does.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from dataclasses import dataclass
 
 from canary.api.common import Condition, ConditionStatus
 from canary.api.status import CanaryStatus, Phase
+from canary.core.delivery import CONTESTED, CONVERGED, Answer
 from canary.core.model import Unknown
+from canary.core.notices import CHOICE
 from canary.core.times import whole
 
 PROMOTED, READY, RECONCILING, STALLED = "Promoted", "Ready", "Reconciling", "Stalled"
+HELD, INCONCLUSIVE = "Held", "Inconclusive"
+"""Reasons of `Promoted` while a run waits for a person."""
+BREAKER_OPEN, REJECTED_RELEASE = "BreakerOpen", "RejectedRelease"
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
 _MESSAGES = {
@@ -33,6 +39,8 @@ _MESSAGES = {
     Phase.TERMINATED: "The canary was removed.",
 }
 _RUNNING = frozenset({Phase.WAITING, Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING})
+ANALYSED = frozenset({Phase.PROGRESSING, Phase.WAITING_PROMOTION})
+"""Phases in which a run can wait for a person."""
 _BETWEEN = frozenset({Phase.INITIALIZING, Phase.TERMINATING})
 
 
@@ -55,13 +63,21 @@ class Facts:
     """What the conditions follow from.
 
     `serving`: the copy that has the traffic has an available pod; None when that could not be observed. `stall`: why
-    nothing can go on until one of the user's objects changes. `failure`: why the last run failed.
+    nothing can go on until one of the user's objects changes. `failure`: why the last run failed. `waiting`: why the run waits for a
+    person; `inconclusive`: because there was no verdict by its deadline, rather than because one is held.
+    `rejected`: why a revision that came again is held. `converged`: whether Git and the cluster agree again, where that was asked.
+    `contested`: why the target does not stay parked.
     """
 
     phase: Phase
     serving: bool | None
     stall: Unknown | None = None
     failure: str = ""
+    waiting: str = ""
+    inconclusive: bool = False
+    rejected: str = ""
+    converged: Answer | None = None
+    contested: str = ""
 
 
 def promoted_status(phase: Phase) -> ConditionStatus:
@@ -80,11 +96,21 @@ def compute(old: tuple[Condition, ...], facts: Facts, *, now: float, policy: Rea
     wanted = [_promoted(facts), _ready(facts, policy, known.get(READY))]
     if facts.stall is not None:
         wanted.append((STALLED, _TRUE, facts.stall.reason, facts.stall.message))
+    elif facts.waiting and policy is ReadyPolicy.ANALYSIS:
+        wanted.append((STALLED, _TRUE, *_waiting(facts)))  # nobody who waits for the verdict should wait in vain
+    elif facts.rejected and policy is ReadyPolicy.ANALYSIS:
+        wanted.append((STALLED, _TRUE, REJECTED_RELEASE, facts.rejected))
     elif facts.phase in _BETWEEN or (facts.phase in _RUNNING and policy is ReadyPolicy.ANALYSIS):
         gate = facts.phase in (Phase.WAITING, Phase.WAITING_PROMOTION)
         wanted.append((RECONCILING, _TRUE, "GateWaiting" if gate else facts.phase.value, _MESSAGES[facts.phase]))
     elif facts.phase is Phase.FAILED and policy is ReadyPolicy.ANALYSIS:
         wanted.append((STALLED, _TRUE, facts.phase.value, _failed(facts)))
+    if facts.converged is not None:
+        wanted.append((CONVERGED, facts.converged.status, facts.converged.reason, facts.converged.message))
+    if facts.contested:
+        wanted.append((CONTESTED, _TRUE, "ReplicasInGit", facts.contested))
+    if facts.rejected:
+        wanted.append((BREAKER_OPEN, _TRUE, REJECTED_RELEASE, facts.rejected))
     return tuple(_keep_times(known.get(each[0]), each, now=now) for each in wanted)
 
 
@@ -95,7 +121,17 @@ def _failed(facts: Facts) -> str:
     return f"Not promoted: {facts.failure}" if facts.failure else _MESSAGES[Phase.FAILED]
 
 
+def _waiting(facts: Facts) -> tuple[str, str]:
+    """Reason and message of a run that waits for a person: what to write comes first, because lists cut messages off."""
+    if facts.inconclusive:
+        # the sentence of the judge has counts that change at every look: it stays in the run
+        return INCONCLUSIVE, f"No verdict by the deadline (see status.run.judge.reason); a person decides by {CHOICE}."
+    return HELD, f"A person decides by {CHOICE}. Held: {facts.waiting}"
+
+
 def _promoted(facts: Facts) -> _Wanted:
+    if facts.waiting:
+        return (PROMOTED, _UNKNOWN, *_waiting(facts))
     message = _failed(facts) if facts.phase is Phase.FAILED else _MESSAGES[facts.phase]
     return (PROMOTED, promoted_status(facts.phase), facts.phase.value, message)
 
@@ -104,6 +140,8 @@ def _ready(facts: Facts, policy: ReadyPolicy, known: Condition | None) -> _Wante
     if policy is ReadyPolicy.ANALYSIS:
         if facts.stall is not None:
             return (READY, _FALSE, facts.stall.reason, facts.stall.message)
+        if facts.waiting:
+            return (READY, _UNKNOWN, *_waiting(facts))
         message = _failed(facts) if facts.phase is Phase.FAILED else _MESSAGES[facts.phase]
         return (READY, promoted_status(facts.phase), facts.phase.value, message)
     if facts.phase is Phase.INITIALIZING:
@@ -133,7 +171,8 @@ def stalled(status: CanaryStatus, *, reason: str, message: str, generation: int,
     Phase, weight and conditions are there together also in the first status ever written (Argo CD computes with them).
     """
     phase = status.phase or Phase.INITIALIZING
-    facts = Facts(phase=phase, serving=None, stall=Unknown(reason, message), failure=status.failure_reason)
+    known = Answer.of(status.condition(CONVERGED))
+    facts = Facts(phase=phase, serving=None, stall=Unknown(reason, message), failure=status.failure_reason, converged=known)
     changes = {
         "phase": phase,
         "conditions": compute(status.conditions, facts, now=now),

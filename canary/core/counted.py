@@ -38,19 +38,25 @@ SEPARATOR = "\x1f"
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Raw scrapes of both versions, asked for at `at` (Unix time, seconds). `error`: why there are none."""
+    """Raw scrapes of both versions, asked for at `at` (Unix time, seconds). `error`: why there are none. `note`: what they do not tell.
+
+    `pairs`: the same of what templates count, by the name of the metric (see `canary.core.paired`).
+    """
 
     at: float
     scrapes: tuple[Scrape, ...] = ()
     error: str = ""
+    note: str = ""
+    pairs: Mapping[str, Counters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The primary's last hour, tick by tick; `error` says why it is not known."""
+    """The primary's last hour, tick by tick; `error` says why it is not known. `pairs`: of what templates count, as far as it is known."""
 
     ticks: tuple[Tick, ...] = ()
     error: str = ""
+    pairs: Mapping[str, tuple[Tick, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,13 @@ class Marks:
         for scrape in scrapes:
             name = _digest(target_of(scrape))
             merged[name] = max(merged.get(name, 0), _milliseconds(scrape.ts))
-        newest = sorted(merged.items(), key=lambda item: (-item[1], item[0]))[:MOST_TARGETS]
-        return Marks(max(self.common, _milliseconds(at)), dict(newest))
+        return Marks(max(self.common, _milliseconds(at)), _newest(merged))
+
+    def merged(self, other: Marks) -> Marks:
+        """The later mark of every target; the newest are kept."""
+        names = self.by_target.keys() | other.by_target.keys()
+        later = {name: max(self.by_target.get(name, 0), other.by_target.get(name, 0)) for name in names}
+        return Marks(max(self.common, other.common), _newest(later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,10 @@ def past(scrapes: Sequence[Scrape]) -> tuple[Tick, ...]:
         if deltas.primary is not None:
             ticks.append(Tick(max(scrape.ts for scrape in group), None, deltas.primary, 0))
     return tuple(ticks[-MOST_TICKS:])
+
+
+def _newest(marks: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(marks.items(), key=lambda item: (-item[1], item[0]))[:MOST_TARGETS])
 
 
 def target_of(scrape: Scrape) -> str:

@@ -62,6 +62,11 @@ def answered(t: Turn, hook: Webhook, result: HookResult) -> None:
         t.answers.append(f"{text} ({words})" if words else text)
 
 
+def commanded(t: Turn, said: str) -> None:
+    """Remember what a person said, for the row of this tick; it always has room."""
+    t.answers.append(f"command: {said}")
+
+
 def _row(t: Turn, run: RunStatus) -> tuple[RunRow | None, tuple[CheckTotals, ...]]:
     stored = t.snapshot.canary.status.run
     before = stored if stored is not None and stored.id == run.id else run  # a run that begins in this tick has moved nothing

@@ -28,7 +28,9 @@ class GroupedQuery:
 
     Besides `{{ interval }}` the template has one function for each key, called like its label: the names of all canaries as alternatives of
     a regular expression (`shop|cart`). For each canary the answer must be what its own query would have given, to the last bit.
+    `lossy`: some servers lose series on the way to the answer, so that a canary without one must ask for itself.
     """
 
     template: str
     keys: tuple[GroupKey, ...]
+    lossy: bool = False

@@ -31,7 +31,9 @@ def bootstrap(t: Turn) -> End:
     _probe(t)
     if t.phase is Phase.NONE:
         t.update(phase=Phase.INITIALIZING)
-    t.do(EnsureServices(apex=False), EnsurePrimary(t.target.revision))
+    if _pin(t):
+        return AT_ONCE
+    t.do(EnsureServices(apex=False), EnsurePrimary(t.target.revision, t.status.pinned_images))
     if t.primary is None:
         return _remember(t)
     if _is_stale(t):
@@ -52,7 +54,30 @@ def _probe(t: Turn) -> None:
     t.say(t.voice.providers_unreachable(result.errors) if result.errors else t.voice.providers_ready())
 
 
+def _pin(t: Turn) -> bool:
+    """Decide with which version the primary begins; whether that has been decided just now, so that it is stored before there is a primary.
+
+    Once it is stored, `lastAppliedSpec` and `lastPromotedSpec` are the pinned revision, so the template's is released when the bootstrap is done. It follows
+    the rest of the template until there is a primary, and is undone only when nobody wants it any more: then the primary follows the template again.
+    """
+    pin, status = t.snapshot.pin, t.status
+    if pin is None and status.pinned_images:
+        t.update(pinned_images={}, last_applied_spec="", last_promoted_spec="")
+    if pin is None or t.primary is not None or (status.last_applied_spec and not status.pinned_images):
+        return False
+    if pin.error:
+        t.say(t.voice.not_pinned(pin.error))
+    if not pin.images or pin.revision == status.last_applied_spec:
+        return False
+    if not status.pinned_images:
+        t.say(t.voice.pinned(pin.images))
+    t.update(pinned_images=dict(pin.images), last_applied_spec=pin.revision, last_promoted_spec=pin.revision, tracked_configs=t.configs)
+    return True
+
+
 def _remember(t: Turn) -> End:
+    if t.status.pinned_images:
+        return t.interval
     t.update(last_applied_spec=t.target.revision, tracked_configs=t.configs)
     return t.interval
 
@@ -64,7 +89,7 @@ def _is_stale(t: Turn) -> bool:
     anew, or after a crash at the wrong moment) may be in use unless it serves nobody. One that is neither equal nor ours to
     change is left alone, and stays without a name: the target's revision is then released like any other.
     """
-    if workloads.parked(t.target, kind=t.kind):
+    if workloads.parked(t.target, kind=t.kind) or t.status.pinned_images:
         return False
     known = t.status.last_applied_spec
     if known:
@@ -107,6 +132,7 @@ def _initialized(t: Turn) -> End:
         iterations=0,
         last_promoted_spec=status.last_applied_spec,
         last_promoted_configs=status.tracked_configs or {},
+        pinned_images={},
     )
     t.say(t.voice.initialized())
     return AT_ONCE

@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from canary.api.analysis import OnFailure, WebhookType
+from canary.api.analysis import OnFailure
 from canary.api.sequential import Judge, Steps
 from canary.api.status import JudgeStatus, Phase
 from canary.core import judged_checks
 from canary.core.counted import Counters, Fresh, Marks, Past, fresh
 from canary.core.evidence import shortened
-from canary.core.gates import has_hooks
 from canary.core.judge import Deltas, JudgeConfig, SequentialJudge
-from canary.core.rollback import begin_rollback, signaled
+from canary.core.paired import paired
+from canary.core.rollback import begin_rollback, condemn, signaled
 from canary.core.strategies import Strategy
 from canary.core.times import precise, remaining
-from canary.core.turn import ASLEEP, End, Turn
+from canary.core.turn import End, Turn
 
 USUAL_SPACING = 15.0
 """Seconds between two looks while the spacing of scrapes is unknown, and at most."""
@@ -38,6 +38,9 @@ UNKNOWN_PATIENCE = 90.0
 """The same while the spacing is unknown."""
 LONGEST_REASON = 800
 """Characters: events have room for a thousand."""
+
+ROLLED_BACK = "Rolled back "
+"""How the judge's sentence about a rollback begins."""
 
 ON, HOLD, ROLLBACK, PROMOTE, INCONCLUSIVE = "continue", "hold", "rollback", "promote", "inconclusive"
 
@@ -70,14 +73,16 @@ def look(t: Turn) -> End | None:
     if not judging(t) or t.run is None:
         return None
     before = t.run.judge or JudgeStatus()
-    if before.verdict == ROLLBACK:
-        return _roll_back(t, before.reason)  # it was held, and still is unless the spec says otherwise by now
+    if before.verdict == ROLLBACK:  # a status of an earlier version, which stored no `run.held`
+        return _condemn(t, before)
     t.looking = True
-    if _left(t) <= 0:
-        _look(t, before)
+    convinced = _look(t, before) if _left(t) <= 0 else False
     after = t.run.judge or JudgeStatus()
     if after.verdict == ROLLBACK:
-        return _roll_back(t, after.reason)
+        if convinced:
+            return _condemn(t, after)
+        t.say(t.voice.evidence_against(after.reason))
+        return begin_rollback(t, reason=after.reason)  # the deadline, with `onInconclusive: rollback`: that is no verdict on the version
     if deciding(t) and not after.state and t.routes.canary == 0:
         return signaled(t) or End(_left(t))
     return None
@@ -120,17 +125,20 @@ def _left(t: Turn) -> float:
 # ------------------------------------------------------------------------------------------------ one look
 
 
-def _look(t: Turn, before: JudgeStatus) -> None:
+def _look(t: Turn, before: JudgeStatus) -> bool:
+    """Look, and store what was seen. Whether the evidence suffices against the canary."""
     config = judged_checks.config_of(t.analysis)
     judge = _restored(config, before.state)
+    convinced = False
     if judge is None:
         if before.state:
             t.say(t.voice.evidence_restarts())
         after = _begun(t, before, config)
     else:
-        after = _continued(t, before, config, judge)
+        after, convinced = _continued(t, before, config, judge)
     t.update_run(judge=after.model_copy(update={"looked_at": precise(t.now)}))
     _tell(t, before, after)
+    return convinced
 
 
 def _restored(config: JudgeConfig, state: str) -> SequentialJudge | None:
@@ -153,46 +161,55 @@ def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
         return before.model_copy(
             update={"verdict": HOLD, "reason": shortened(f"Holding: no verdict without data: {error}", LONGEST_REASON), "state": ""}
         )
-    judge = SequentialJudge(config, past.ticks)
+    judge, pairs = SequentialJudge(config, past.ticks, past.pairs), paired(counters, Marks(), news.marks)
     return JudgeStatus(
         verdict=ON,
         weight=judge.weight,
-        reason="Watching: the counters of both versions are known, and nothing has happened yet.",
+        reason=_noted("Watching: the counters of both versions are known, and nothing has happened yet.", counters.note or pairs.lacking),
         counted_at=precise(t.now),
         spacing=_spacing(past),
         refused=before.refused,
-        marks=news.marks.text(),
+        marks=pairs.marks.text(),
         state=_dumped(judge.state()),
     )
 
 
-def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: SequentialJudge) -> JudgeStatus:
-    """Feed the judge what is new. Without news it is left alone for a while: proxies are not scraped at our pace."""
+def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: SequentialJudge) -> tuple[JudgeStatus, bool]:
+    """Feed the judge what is new; what it then says, and whether it has enough against the canary.
+
+    Without news it is left alone for a while: proxies are not scraped at our pace.
+    """
     marks = Marks.parse(before.marks)
     counters, _ = t.counted(marks.since, past=False)
     news = _news(counters, marks)
-    error = news if isinstance(news, str) else ""
+    note = news if isinstance(news, str) else counters.note
     counted = before.counted_at.timestamp() if before.counted_at is not None else 0.0
     deltas = news.deltas if isinstance(news, Fresh) and news.newest is not None else None
     if deltas is None and t.now - counted < _patience(before):
-        return before
+        return before, False
     # a clock that was set back must not make the judge deaf: its time goes on, from look to look
     now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
     stored = t.snapshot.canary.status.run
     weight = stored.weight if stored is not None and stored.weight is not None else t.routes.canary
-    decision = judge.observe((deltas or Deltas(None, None)).tick(now, weight))
+    tick, lacking = (deltas or Deltas(None, None)).tick(now, weight), ""
+    kept = news.marks if isinstance(news, Fresh) else marks
+    if deltas is not None:
+        pairs = paired(counters, marks, kept)
+        tick, lacking, kept = replace(tick, pairs=pairs.arms), pairs.lacking, pairs.marks
+    decision = judge.observe(tick, lacking)
     judge.reopen()  # a promotion may wait for a gate for long, and is no verdict on what happens meanwhile
     judged_checks.show(t, config, decision)
-    return before.model_copy(
+    after = before.model_copy(
         update={
             "verdict": decision.verdict,
             "weight": decision.weight,
-            "reason": shortened(f"{decision.reason} ({error})" if error else decision.reason, LONGEST_REASON),
+            "reason": _noted(decision.reason, note),
             "counted_at": precise(now),
-            "marks": news.marks.text() if isinstance(news, Fresh) else before.marks,
+            "marks": kept.text(),
             "state": _dumped(judge.state()),
         }
     )
+    return after, decision.fail >= 1 / config.alpha
 
 
 def _news(counters: Counters, marks: Marks) -> Fresh | str:
@@ -203,6 +220,11 @@ def _news(counters: Counters, marks: Marks) -> Fresh | str:
         return fresh(counters, marks)
     except ValueError as error:
         return str(error)
+
+
+def _noted(reason: str, note: str) -> str:
+    """A reason with what the counters do not tell."""
+    return shortened(f"{reason} ({note})" if note else reason, LONGEST_REASON)
 
 
 def _spacing(past: Past) -> float | None:
@@ -222,18 +244,13 @@ def _dumped(state: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------ what follows
 
 
-def _roll_back(t: Turn, reason: str) -> End:
-    if t.analysis.on_failure is OnFailure.HOLD:
-        return _held(t)
-    t.say(t.voice.evidence_against(reason))
-    return begin_rollback(t, reason=reason)
-
-
-def _held(t: Turn) -> End:
-    """`onFailure: hold`: the weights stay until a person decides; rollback hooks are heard."""
-    if t.run is not None and t.run.judge is not None:
-        t.say(t.voice.evidence_against_held(t.run.judge.reason))
-    return signaled(t) or (t.interval if has_hooks(t, WebhookType.ROLLBACK) else ASLEEP)
+def _condemn(t: Turn, judge: JudgeStatus) -> End:
+    """A verdict against the canary. Where it is held, its sentence does not say that anything was rolled back."""
+    reason = judge.reason
+    if t.analysis.on_failure is OnFailure.HOLD and reason.startswith(ROLLED_BACK):
+        reason = f"Evidence against it {reason.removeprefix(ROLLED_BACK)}"
+        t.update_run(judge=judge.model_copy(update={"reason": reason}))
+    return condemn(t, reason=reason, notice=t.voice.evidence_against(reason))
 
 
 def _tell(t: Turn, before: JudgeStatus, after: JudgeStatus) -> None:

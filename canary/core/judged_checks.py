@@ -16,6 +16,7 @@ from canary.api.status import CheckStatus, Evidence, Verdict
 from canary.core.evidence import LONGEST_TEXT, shortened
 from canary.core.judge import Decision, JudgeConfig
 from canary.core.judge.judge import SUSPICIOUS
+from canary.core.judge.pairs import PREFIX
 from canary.core.times import precise
 from canary.core.turn import Turn
 from canary.core.verdicts import DURATION, SUCCESS_RATE
@@ -44,7 +45,7 @@ def config_of(analysis: Analysis) -> JudgeConfig:
 def _thresholds(analysis: Analysis) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for metric in analysis.metrics:
-        if metric.dry_run:
+        if metric.informational:
             continue
         failing = _failing(metric)
         if failing is not None:
@@ -124,8 +125,10 @@ def _sentence(name: str, numbers: Mapping[str, Any], n: int, bad: int) -> str:
     if name == SHARES:
         return f"{n} requests of the canary where its weight promises {numbers.get('expected') or 0:.0f}"
     bound = numbers.get("boundMs")
-    what = f"took longer than {bound:g} ms" if bound else "failed"
-    text = f"{bad} of {n} canary requests {what}, primary {numbers.get('primaryBad', 0)} of {numbers.get('primaryRequests', 0)}"
+    what = f"canary requests took longer than {bound:g} ms" if bound else "canary requests failed"
+    if name.startswith(PREFIX):
+        what = "counted of the canary are bad"
+    text = f"{bad} of {n} {what}, primary {numbers.get('primaryBad', 0)} of {numbers.get('primaryRequests', 0)}"
     if numbers["fail"] >= SUSPICIOUS:
         text += f"; so far apart in fewer than 1 of {numbers['fail']:.3g} tolerable releases"
     return text

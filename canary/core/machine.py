@@ -14,13 +14,17 @@ from canary.api.status import CanaryStatus, Phase
 from canary.core import conditions
 from canary.core.accept import accept, primary_at_rest, rest, routes_readable, withdrawn
 from canary.core.advance import advance, climb
+from canary.core.commands import interrupted, interrupted_while_waiting, overheard, waits
+from canary.core.converged import contested, converge, shown
 from canary.core.deletion import finalizer, terminating
 from canary.core.evidence import note
+from canary.core.held import against, held
 from canary.core.initialize import bootstrap
 from canary.core.judged import awake, look
 from canary.core.model import Ask, Decision, Snapshot, Unknown, World
 from canary.core.pace import not_due
 from canary.core.promote import copy, finish, primary_in_promotion, shift, skip, target_in_promotion
+from canary.core.rejected import held_back, rejected
 from canary.core.revisions import at_promoted, has_moved
 from canary.core.rollback import (
     finish_rollback,
@@ -68,10 +72,14 @@ def decide(snapshot: Snapshot, world: World) -> Decision:
         status=_status(t),
         effects=tuple(t.effects),
         notices=tuple(t.notices),
-        wake_after=end.wake_after,
+        wake_after=_sooner(end.wake_after, t.look_again),
         counter=t.counter,
         checks_run=t.checks_run,
     )
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((wait for wait in (one, other) if wait is not None), default=None)
 
 
 def _run(t: Turn) -> End:
@@ -127,17 +135,19 @@ def _moved(t: Turn) -> End | None:
     return cancel(t) if at_promoted(t) else restart(t)
 
 
-_BOOTSTRAP: tuple[Rule, ...] = (bootstrap,)
-_SETTLED: tuple[Rule, ...] = (upkeep, closing, restore, rest, primary_at_rest, routes_readable, accept)
+_BOOTSTRAP: tuple[Rule, ...] = (overheard, bootstrap)
+_SETTLED: tuple[Rule, ...] = (
+    overheard, converge, upkeep, closing, restore, contested, rest, primary_at_rest, routes_readable, rejected, accept
+)  # fmt: skip
 _WAITING: tuple[Rule, ...] = (
-    upkeep, restore, withdrawn, signaled_while_waiting, primary_at_rest, routes_readable, accept
+    upkeep, restore, withdrawn, interrupted_while_waiting, signaled_while_waiting, primary_at_rest, routes_readable, rejected, accept
 )  # fmt: skip
 _ANALYSIS: tuple[Rule, ...] = (
-    upkeep, start_over, opened, finish_rollback, primary_in_run, _moved, threshold,
-    target_in_run, skip, routes_readable, look, climb, not_due, advance,
+    upkeep, start_over, opened, finish_rollback, interrupted, primary_in_run, _moved, threshold,
+    target_in_run, skip, routes_readable, held, look, climb, not_due, advance,
 )  # fmt: skip
-_PROMOTING: tuple[Rule, ...] = (upkeep, copy, primary_in_promotion, routes_readable, target_in_promotion, shift)
-_FINALISING: tuple[Rule, ...] = (upkeep, primary_in_promotion, routes_readable, target_in_promotion, finish)
+_PROMOTING: tuple[Rule, ...] = (overheard, upkeep, copy, primary_in_promotion, routes_readable, target_in_promotion, shift)
+_FINALISING: tuple[Rule, ...] = (overheard, upkeep, primary_in_promotion, routes_readable, target_in_promotion, finish)
 
 _RULES: Mapping[Phase, tuple[Rule, ...]] = {
     Phase.NONE: _BOOTSTRAP,
@@ -177,7 +187,19 @@ def _status(t: Turn) -> CanaryStatus:
 
 
 def _facts(t: Turn) -> conditions.Facts:
-    return conditions.Facts(phase=t.phase, serving=_serving(t), stall=t.stall, failure=t.status.failure_reason)
+    phase, run = t.phase, t.run
+    waiting = against(t) if run is not None and not run.rolling_back and phase in conditions.ANALYSED and waits(t) else ""
+    return conditions.Facts(
+        phase=phase,
+        serving=_serving(t),
+        stall=t.stall,
+        failure=t.status.failure_reason,
+        rejected=held_back(t),
+        waiting=waiting,
+        inconclusive=bool(waiting) and run is not None and not run.held,
+        converged=shown(t),
+        contested=t.contested,
+    )
 
 
 def _serving(t: Turn) -> bool | None:

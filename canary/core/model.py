@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from canary.api.canary import Canary
 from canary.api.status import CanaryStatus, Phase, RunRow
 from canary.core.counted import Counters, Past
+from canary.core.delivery import Delivery, DeliveryAsk, WriteBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,18 @@ ALL_TO_PRIMARY = Routes(100, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """With which images the first primary is to be made: those promoted last, as Git says; none where that is what the template has.
+
+    `revision` is that of the target's template with these images. `error` says why it is not known.
+    """
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is known before anything is asked. `now` is Unix time in seconds.
 
@@ -97,7 +110,10 @@ class Snapshot:
     status that lags behind what was set: steps would start from a weight that is history). `provider` is resolved (spec,
     then flag).
     `can_mirror` tells whether the router can copy traffic in the strategy at hand. `has_weights` is False for the
-    `kubernetes` provider, which knows no weights.
+    `kubernetes` provider, which knows no weights. `write_back` is the revert in Git of the run that failed last, where an
+    engine delivers the target; `replicas_by` is the engine that set the target's `spec.replicas` last.
+    `rejected` says why the target's revision is not tried: it was rejected before and taken back in Git; empty otherwise.
+    `pin` is None where nobody wants a primary to begin with anything but the template.
     """
 
     canary: Canary
@@ -110,6 +126,10 @@ class Snapshot:
     can_mirror: bool = False
     has_weights: bool = True
     has_scaler: bool = False
+    write_back: WriteBack | None = None
+    replicas_by: str = ""
+    rejected: str = ""
+    pin: Pin | None = None
 
 
 # --------------------------------------------------------------------------------------------- what is asked
@@ -157,7 +177,7 @@ class PastAsk:
     """What has the primary done in the last hour? (once per run)"""
 
 
-Ask = HookAsk | MetricAsk | ProvidersAsk | CountersAsk | PastAsk
+Ask = HookAsk | MetricAsk | ProvidersAsk | CountersAsk | PastAsk | DeliveryAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +215,7 @@ class ProvidersResult:
     errors: tuple[str, ...] = ()
 
 
-Answer = HookResult | Sample | ProvidersResult | Counters | Past
+Answer = HookResult | Sample | ProvidersResult | Counters | Past | Delivery
 World = Mapping[Ask, Answer]
 
 # --------------------------------------------------------------------------------------------- what is done
@@ -218,9 +238,11 @@ class EnsurePrimary:
     """Create the primary copy and its config copies from the target, if it does not exist. Never updates.
 
     `revision`: create only from this revision of the target (else Conflict), so that no other one slips in; empty: any.
+    `images`: by container, instead of the target's.
     """
 
     revision: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

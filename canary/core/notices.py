@@ -7,12 +7,19 @@ that use them were rejected: the page, the event reference and translations of h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from canary.api.analysis import Webhook
 from canary.api.canary import Canary
+from canary.api.common import EXTENSION_GROUP
 from canary.api.status import Phase
 from canary.core.model import Notice, Severity
+
+COMMAND = f"{EXTENSION_GROUP}/command"
+"""Annotation by which a person speaks to a release: `<verb>@<anything new>`."""
+CHOICE = f"{COMMAND}: abort@<nonce> to roll back, retry@<nonce> to analyse it again, promote@<nonce> to promote it nevertheless"
+"""What a person can answer to a run that waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,17 @@ class Voice:
         """Bootstrap: a metric provider does not answer; the bootstrap goes on."""
         return self._warning("ProvidersUnreachable", f"Metric providers of {self.who} not available: {'; '.join(errors)}", once=True)
 
+    def pinned(self, images: Mapping[str, str]) -> Notice:
+        """Bootstrap: the primary begins with what was promoted last, and the template is released like any other revision."""
+        text = ", ".join(sorted(set(images.values())))
+        message = f"Initialization of {self.primary} with what was promoted last ({text}): what {self.target} has was never promoted"
+        return Notice(message, "PrimaryPinned", self.phase, severity=Severity.INFO)
+
+    def not_pinned(self, message: str) -> Notice:
+        """Bootstrap: it is not known what was promoted last, so the primary begins with the template."""
+        text = f"Initialization of {self.primary} with the template of {self.target}, promoted or not, because Git does not tell: {message}"
+        return self._warning("PrimaryNotPinned", text, severity=Severity.WARN)
+
     def initialized(self) -> Notice:
         """Bootstrap is done."""
         message = f"Initialization done! {self.who}"
@@ -104,6 +122,12 @@ class Voice:
         """The target went back to the promoted revision in the middle of a run."""
         message = f"Release of {self.target} canceled: it is back at the promoted revision"
         return Notice(message, "RunCanceled", self.phase, severity=Severity.INFO)
+
+    def rejected_again(self, why: str) -> Notice:
+        """A revision that was rejected and taken back in Git has come again; it is held."""
+        message = f"Halt {self.who} advancement waiting for a person: {why}"
+        alert = f"{self.who} holds a revision back: {why}"
+        return Notice(message, "BreakerOpen", self.phase, warning=True, severity=Severity.WARN, alert=alert, once=True)
 
     def withdrawn(self) -> Notice:
         """A revision that waited for approval was taken back."""
@@ -220,11 +244,6 @@ class Voice:
         message = f"Rolling back {self.who} by evidence: {reason}"
         return Notice(message, "EvidenceAgainst", self.phase, warning=True, severity=Severity.ERROR, with_checks=True)
 
-    def evidence_against_held(self, reason: str) -> Notice:
-        """The same with `onFailure: hold`."""
-        message = f"Holding {self.who} weights stay until a person decides (onFailure: hold): {reason}"
-        return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, once=True, with_checks=True)
-
     def evidence_holds(self, reason: str) -> Notice:
         """Neither raise the weight nor roll back."""
         return self._warning("EvidenceHolds", f"Halt {self.who} advancement {reason}")
@@ -239,7 +258,7 @@ class Voice:
 
     def inconclusive(self, reason: str) -> Notice:
         """`maxDuration` passed without a verdict, and `onInconclusive` says hold."""
-        alert = f"{self.who} waits for a person: {reason}"
+        alert = f"{self.who} waits for a person: {reason} Annotate the Canary with {CHOICE}."
         return Notice(
             f"Holding {self.who} weights stay: {reason}",
             "Inconclusive",
@@ -261,6 +280,8 @@ class Voice:
     def primary_stuck_at_birth(self, message: str) -> Notice:
         """Bootstrap: the primary does not become ready."""
         text = f"Initialization of {self.who} halted, primary {self.primary} not ready: {message}; {self.target} keeps serving"
+        if self.canary.status.pinned_images:
+            text += "; it has what was promoted last: to begin with the template, set onBootstrap.primary of the GitSink to template"
         return self._warning("PrimaryStuck", text, once=True, severity=Severity.ERROR)
 
     def stuck(self, which: str, message: str) -> Notice:
@@ -273,10 +294,40 @@ class Voice:
         message = f"Rolling back {self.who} failed checks threshold reached {failed}"
         return Notice(message, "ThresholdReached", self.phase, warning=True, severity=Severity.ERROR, with_checks=True)
 
-    def held(self, failed: int) -> Notice:
-        """Enough failed checks with `onFailure: hold`."""
-        message = f"Holding {self.who} failed checks threshold reached {failed}: weights stay until a person decides (onFailure: hold)"
-        return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, once=True, with_checks=True)
+    def critical_failed(self, text: str) -> Notice:
+        """A critical check has a value out of its bounds."""
+        message = f"Rolling back {self.who} critical check failed: {text}"
+        return Notice(message, "CriticalCheckFailed", self.phase, warning=True, severity=Severity.ERROR, with_checks=True)
+
+    def held(self, reason: str) -> Notice:
+        """A verdict against the run with `onFailure: hold`."""
+        message = f"Holding {self.who} weights stay until a person decides (onFailure: hold): {reason}"
+        alert = (
+            f"{self.who} waits for a person, its weights stay (onFailure: hold): {reason.rstrip('.')}. Annotate the Canary with {CHOICE}."
+        )
+        return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, alert=alert, with_checks=True)
+
+    # ------------------------------------------------------------------------------------------------ commands
+
+    def aborted(self, said: str) -> Notice:
+        """A person ends the run."""
+        return self._warning("Aborted", f"Rolling back {self.who} on command: {said}", severity=Severity.WARN)
+
+    def retried(self, said: str) -> Notice:
+        """A person has a run analysed again that waited for one."""
+        text = f"Analysis of {self.who} begins anew at its present weight on command: {said}"
+        return Notice(text, "AnalysisRetried", self.phase, severity=Severity.INFO)
+
+    def promoted_by_command(self, said: str, *, against: str) -> Notice:
+        """A person promotes a run that waited for one."""
+        text = f"Promotion of {self.who} on command: {said}, against the verdict: {against}"
+        return self._warning("PromotedByCommand", text, severity=Severity.WARN)
+
+    def not_obeyed(self, command: str, why: str) -> Notice:
+        """A command that cannot be read, or that nothing waits for. It is not tried again."""
+        return self._warning("CommandRefused", f"Command {command!r} to {self.who} not obeyed: {why}")
+
+    # ------------------------------------------------------------------------------------------------ how it ends
 
     def rolled_back(self) -> Notice:
         """A run failed; the primary has all traffic."""
@@ -318,6 +369,24 @@ class Voice:
         """Deletion waits for a target that exceeded its deadline."""
         text = f"Terminating canary {self.who} halted, {self.target} not ready: {message}; the primary is kept until it is"
         return self._warning("Stuck", text, once=True, severity=Severity.ERROR)
+
+    # ------------------------------------------------------------------------------------------- who delivers it
+
+    def converged(self, message: str) -> Notice:
+        """A failed release is out of Git, and out of the target."""
+        return self._normal("Converged", f"Git and cluster agree again about {self.who}: {message}", once=True)
+
+    def revert_drift(self, message: str) -> Notice:
+        """The revert was applied, and the target is not what was promoted."""
+        return self._warning("RevertDrift", f"The revert of {self.who} did not bring back what was promoted: {message}", once=True)
+
+    def replicas_contested(self, by: str) -> Notice:
+        """The target is parked, and scaled up again by the engine that delivers it."""
+        text = (
+            f"{by} sets spec.replicas of {self.target}, which has no traffic and is parked at 0: it is left running. "
+            "Remove spec.replicas from Git, or let the engine ignore that field"
+        )
+        return self._warning("ReplicasInGit", text, once=True)
 
     # ------------------------------------------------------------------------------------------------ the spec
 

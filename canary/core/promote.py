@@ -22,7 +22,8 @@ def begin(t: Turn) -> End:
     """The analysis is complete and approved: store that, copy in the next tick."""
     t.say(t.voice.promoting())
     t.update(phase=Phase.PROMOTING)
-    t.update_run(copied=False, last_tick_time=None)
+    # nothing waits for a person any more, whoever decided
+    t.update_run(copied=False, last_tick_time=None, held="")
     return AT_ONCE
 
 

@@ -4,20 +4,31 @@ Traffic moves at once, in the tick that decides; the reason is stored with it. T
 and writes Failed. So a crash in between neither forgets the decision nor leaves it to a new look at a world that the
 half-done rollback has changed. Upstream sends all traffic to the primary whatever its state (Q1, Q2); here the copy that
 serves keeps the traffic, and is never scaled to zero.
+
+`analysis.onFailure: hold` stands between a verdict and its rollback, and nowhere else. A verdict is a judgement on a version that serves
+users: failed checks reached the threshold, a critical check failed, evidence against it. Going back may then be worse than staying (a
+database was migrated), and only a person knows. What is no such judgement rolls back as ever: a deadline of a copy that is not ready (it
+serves nobody, so that staying helps nobody, and its share of the traffic is being lost), `onInconclusive: rollback` (written for this one
+case), a rollback hook and the command `abort` (a person's word). The veto of the primary comes before all of this: what the primary does
+as well is no verdict, so there is nothing to hold.
 """
 
 from __future__ import annotations
 
 from canary.api.analysis import OnFailure
 from canary.core import workloads
+from canary.core.evidence import shortened
 from canary.core.gates import rollback_wanted
 from canary.core.judged_checks import SOURCE
-from canary.core.model import Readiness
+from canary.core.model import Notice, Readiness
 from canary.core.revisions import is_repairing
 from canary.core.runs import fail
 from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.upkeep import park_target, wake_target
 from canary.core.weights import TOTAL
+
+LONGEST_HELD = 800
+"""Characters of `run.held`: events have room for a thousand."""
 
 
 def retreat(t: Turn) -> int:
@@ -39,7 +50,7 @@ def begin_rollback(t: Turn, *, reason: str) -> End:
     """Decide to roll the run back: traffic moves now, the rest follows in the next tick."""
     weight = retreat(t)
     t.update(canary_weight=weight)
-    t.update_run(rolling_back=reason)
+    t.update_run(rolling_back=reason, held="")
     return AT_ONCE
 
 
@@ -66,16 +77,32 @@ def _fail(t: Turn, *, reason: str) -> End:
     return fail(t, reason=reason, weight=weight)
 
 
-def threshold(t: Turn) -> End | None:
-    """Enough failed checks: roll back; with `onFailure: hold` keep the weights and call for a person."""
-    failed = t.status.failed_checks
-    if failed < t.analysis.threshold_count:
-        return None
+def condemn(t: Turn, *, reason: str, notice: Notice) -> End:
+    """A verdict against the run: roll back, saying `notice`; with `onFailure: hold` store why, raise the alarm, and move nothing.
+
+    The alarm is raised by the tick that stores `run.held`, so that neither later ticks nor another process raise it again.
+    """
     if t.analysis.on_failure is OnFailure.HOLD:
-        t.say(t.voice.held(failed))
+        if t.run is not None and not t.run.held:
+            reason = shortened(reason, LONGEST_HELD)
+            t.update_run(held=reason)
+            t.say(t.voice.held(reason))
+        return AT_ONCE
+    t.say(notice)
+    return begin_rollback(t, reason=reason)
+
+
+def threshold(t: Turn) -> End | None:
+    """Enough failed checks: a verdict, once."""
+    failed = t.status.failed_checks
+    if failed < t.analysis.threshold_count or (t.run is not None and t.run.held):
         return None
-    t.say(t.voice.threshold_reached(failed))
-    return begin_rollback(t, reason=_checks_reason(t, failed))
+    return condemn(t, reason=_checks_reason(t, failed), notice=t.voice.threshold_reached(failed))
+
+
+def critical(t: Turn, text: str) -> End:
+    """One critical check has a value out of its bounds: a verdict, whatever the threshold."""
+    return condemn(t, reason=f"critical check failed: {text}", notice=t.voice.critical_failed(text))
 
 
 def _checks_reason(t: Turn, failed: int) -> str:

@@ -117,7 +117,7 @@ def close(t: Turn, *, outcome: str, reason: str, closing: bool = False) -> None:
     else:
         run = note(t) or run
         t.do(CloseRun(run.id, outcome, reason, run.history))
-    t.update_run(outcome=outcome, finished_at=whole(t.now), closing=closing, rolling_back="", sole=False, judge=None, history=())
+    t.update_run(outcome=outcome, finished_at=whole(t.now), closing=closing, rolling_back="", held="", sole=False, judge=None, history=())
 
 
 def succeed(t: Turn) -> End:
@@ -141,7 +141,9 @@ def succeed(t: Turn) -> End:
 
 
 def _shown(t: Turn) -> str:
-    """What evidence has shown of a version that it promoted; empty where counted checks decided."""
+    """Who promoted a version that its analysis did not, or what evidence has shown of it; empty where counted checks decided."""
+    if t.run is not None and t.run.decided.startswith("promote "):
+        return f"Promoted: {t.run.decided}"
     judge = t.run.judge if t.run is not None else None
     return judge.reason if judge is not None and judge.verdict == "promote" and t.analysis.judge is Judge.SEQUENTIAL else ""
 

@@ -17,6 +17,8 @@ from canary.api.status import CanaryStatus, CheckStatus, Phase, RunStatus
 from canary.core import workloads
 from canary.core.cookies import cookies_for
 from canary.core.counted import Counters, Past
+from canary.core.delivery import CONVERGED, Delivery, DeliveryAsk
+from canary.core.delivery import Answer as Converged
 from canary.core.model import (
     ALL_TO_PRIMARY,
     Answer,
@@ -81,6 +83,12 @@ class Turn:
         self.looking = False
         """Whether this tick came as far as the evidence, so that the next look may be planned."""
         self.stall: Unknown | None = None
+        self.converged: Converged | None = Converged.of(self.status.condition(CONVERGED))
+        """The condition `Converged` as this tick leaves it."""
+        self.contested = ""
+        """Why the target does not stay parked; empty when it does."""
+        self.look_again: float | None = None
+        """In how many seconds the engine that delivers the target is looked at again, if it is."""
         self.measured: tuple[CheckStatus, ...] = ()
         """What the checks said, when this tick made them."""
         self.answers: list[str] = []
@@ -199,6 +207,12 @@ class Turn:
         counters, *rest = self._answers((CountersAsk(since), *((PastAsk(),) if past else ())))
         assert isinstance(counters, Counters)
         return counters, next((answer for answer in rest if isinstance(answer, Past)), None)
+
+    def delivery(self) -> Delivery:
+        """What whoever delivers the target says that it has applied."""
+        (answer,) = self._answers((DeliveryAsk(),))
+        assert isinstance(answer, Delivery)
+        return answer
 
     def _answers(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         if missing := tuple(ask for ask in asks if ask not in self._world):

@@ -29,12 +29,17 @@ class Tally(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One verdict. `text` explains it in one clause; `counts` is what it does to the run (a dry run never does anything)."""
+    """One verdict. `text` explains it in one clause; `counts` is what it does to the run (an informational check never does anything).
+
+    `fatal`: a critical check has a value out of its bounds, which ends the run whatever the threshold. Ignorance is never fatal: without
+    data or answer a critical check counts as `noData` and `onError` say, like any other.
+    """
 
     verdict: Verdict
     counts: Tally
     text: str
     bound: ThresholdRange
+    fatal: bool = False
 
 
 def judge(metric: Metric, source: MetricSource, sample: Sample) -> Judged:
@@ -114,7 +119,9 @@ def _without_data(metric: Metric, text: str, bound: ThresholdRange) -> Judged:
 
 
 def _judged(metric: Metric, verdict: Verdict, counts: Tally, text: str, bound: ThresholdRange) -> Judged:
-    return Judged(verdict, Tally.ADVANCE if metric.dry_run else counts, text, bound)
+    if metric.informational:
+        return Judged(verdict, Tally.ADVANCE, text, bound)
+    return Judged(verdict, counts, text, bound, fatal=metric.critical and verdict is Verdict.FAIL)
 
 
 def _subject(metric: Metric, source: MetricSource) -> str:

@@ -36,8 +36,8 @@ class Actor:
         match effect:
             case model.EnsureServices(apex=apex, to_target=to_target):
                 await self._ensure(sight, services.wanted(cluster, release, apex=apex, to_target=to_target))
-            case model.EnsurePrimary(revision=revision):
-                await sight.target.ensure_primary(cluster, release, revision=revision)
+            case model.EnsurePrimary(revision=revision, images=images):
+                await sight.target.ensure_primary(cluster, release, revision=revision, images=images)
             case model.EnsureScaler(update=update):
                 await autoscaler.ensure(cluster, release, update=update)
             case model.PauseScaler(paused=paused):

@@ -16,11 +16,16 @@ from canary.api.canary import Canary
 from canary.api.sequential import Judge
 from canary.core import model
 from canary.core.arms import ArmQueries
+from canary.core.delivery import Delivery, DeliveryAsk
 from canary.core.errors import CanaryError, Rejected
 from canary.core.hashing import webhook_checksum
 from canary.core.release import Release
+from canary.engine.delivered import delivered, target_of
+from canary.engine.pin import Memory, pin_of
+from canary.engine.recall import recall
 from canary.engine.settings import Settings
 from canary.engine.tracking import TrackingCluster
+from canary.gitops.converged import delivery_of
 from canary.hooks.client import HookClient
 from canary.hooks.payload import hook_payload
 from canary.kube.resource import SECRETS
@@ -54,11 +59,12 @@ class Sight:
 class Observer:
     """Looks and asks on behalf of ticks."""
 
-    def __init__(self, settings: Settings, asker: Asker, hooks: HookClient, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, asker: Asker, hooks: HookClient, *, clock: Callable[[], float] = time.time, memory: Memory | None = None) -> None:
         self._settings = settings
         self._asker = asker
         self._hooks = hooks
         self._clock = clock
+        self._memory = memory
 
     async def look(self, canary: Canary, cluster: TrackingCluster) -> Sight:
         """Observe target, primary, configs and routes. Raises Rejected (unknown provider or kind, missing CRD)."""
@@ -74,6 +80,7 @@ class Observer:
         seen = await target.observe(cluster, canary, options, now=self._clock())
         release = Release(canary, provider, seen.label, seen.label_value, seen.ports, options)
         live = {ref: cluster.get(ref.resource, ref.namespace or release.namespace, ref.name) for ref in router.objects(release)}
+        write_back, replicas_by = delivered(cluster, canary, target)
         snapshot = model.Snapshot(
             canary=canary,
             now=self._clock(),
@@ -85,6 +92,10 @@ class Observer:
             can_mirror=router.can_mirror(release),
             has_weights=router.has_weights,
             has_scaler=canary.spec.autoscaler_ref is not None,
+            write_back=write_back,
+            replicas_by=replicas_by,
+            pin=await pin_of(self._memory, cluster, canary, target, seen),
+            rejected=recall(cluster, canary, seen, now=self._clock()),
         )
         return Sight(canary, snapshot, release, router, target, live, cluster)
 
@@ -103,9 +114,13 @@ class Observer:
             case model.ProvidersAsk():
                 return await self._asker.probe(sight.canary, sight.cluster, timeout=METRIC_TIMEOUT)
             case model.CountersAsk():
-                return await self._asker.counters(sight.canary, _arms(sight), since=ask.since, timeout=_timeout(sight.canary))
+                seconds = _timeout(sight.canary)
+                return await self._asker.counters(sight.canary, _arms(sight), since=ask.since, timeout=seconds, cluster=sight.cluster)
+            case DeliveryAsk():
+                workload = target_of(sight.cluster, sight.canary, sight.target)
+                return await delivery_of(sight.cluster, workload) if workload else Delivery(error="the target is gone")
             case model.PastAsk():
-                return await self._asker.past(sight.canary, _arms(sight), timeout=METRIC_TIMEOUT)
+                return await self._asker.past(sight.canary, _arms(sight), timeout=METRIC_TIMEOUT, cluster=sight.cluster)
 
     async def _call(self, sight: Sight, ask: model.HookAsk) -> model.HookResult:
         hook = (sight.canary.spec.analysis.webhooks)[ask.index]

@@ -20,8 +20,10 @@ from canary.api.status import CanaryStatus, RunRow, RunStatus
 from canary.core import evidence, model
 from canary.core.errors import CanaryError, Conflict, NotFound
 from canary.core.hashing import configs_hash
+from canary.engine.delivered import target_of
 from canary.engine.observe import Sight
 from canary.gitops import wanted
+from canary.gitops.breaker import remembered
 from canary.gitops.provenance import source_of
 from canary.gitops.queue import effect_name
 from canary.kube.cluster import Cluster
@@ -129,7 +131,7 @@ class Runs:
         `current`: names of runs that may be under way; any other that claims to be was lost with a status that somebody wiped.
         """
         runs = self._siblings(sight)
-        settled = [run for run in runs if run.metadata.name not in current and all(effect.state.final for effect in run.status.effects)]
+        settled = [run for run in runs if run.metadata.name not in current and _is_settled(run, now=sight.snapshot.now)]
         for run in sorted(settled, key=lambda one: one.spec.started_at)[: max(0, len(runs) - KEPT)]:
             meta = run.metadata
             try:
@@ -149,6 +151,11 @@ class Runs:
             except InvalidObject as error:
                 log.warning("%s", error)
         return found
+
+
+def _is_settled(run: CanaryRun, *, now: float) -> bool:
+    """Nothing waits for it, and nothing that may come again is remembered by it."""
+    return all(effect.state.final for effect in run.status.effects) and not remembered(run, now=now)
 
 
 def _run(sight: Sight, status: CanaryStatus) -> RunStatus:
@@ -182,9 +189,7 @@ def _body(sight: Sight, run: RunStatus, source: SourceInfo | None) -> Object:
 
 async def _source(sight: Sight) -> SourceInfo | None:
     """The commit that the target was delivered from. Never raises."""
-    ref = sight.canary.spec.target_ref
-    resource = next((one for one in sight.target.resources() if one.kind == ref.kind), None)
-    workload = sight.cluster.get(resource, sight.release.namespace, ref.name) if resource else None
+    workload = target_of(sight.cluster, sight.canary, sight.target)
     return await source_of(sight.cluster, workload) if workload else None
 
 

@@ -118,17 +118,18 @@ class Operator:
             notifier = Notifier(settings, recorder, alerter, hooks)
             self.notifier = notifier
             stack.push_async_callback(lambda: notifier.close(deadline=5.0))
+            outbox = Outbox(self.cluster, directory=settings.git_dir, on_effect=self._count_effect, warn=self._warn_about_git)
+            self.telemetry.git_oldest.set_function(lambda: outbox.age)
             self.ticker = Ticker(
                 cluster=self.cluster,
                 registry=self.registry,
-                observer=Observer(settings, asker, hooks),
+                observer=Observer(settings, asker, hooks, memory=outbox.promotions),
                 actor=Actor(Runs(self.cluster)),
                 notifier=notifier,
                 telemetry=self.telemetry,
                 settings=settings,
                 fence=self._fence,
             )
-            outbox = Outbox(self.cluster, directory=settings.git_dir, on_effect=self._count_effect, warn=self._warn_about_git)
             await self._loops(stack, outbox)
 
     async def _loops(self, stack: contextlib.AsyncExitStack, outbox: Outbox) -> None:

@@ -20,6 +20,7 @@ from canary.api.analysis import ThresholdRange
 from canary.api.canary import Canary
 from canary.api.status import CheckStatus, Evidence, Phase, Verdict
 from canary.core import model
+from canary.core.conditions import BREAKER_OPEN, HELD, INCONCLUSIVE, PROMOTED
 
 MOST_CHECKS = 10_000
 """Checks with series of their own (twelve each at most) at one time."""
@@ -82,6 +83,7 @@ class Telemetry:
         self.needed = Gauge("canary_analysis_requests_needed", "Canary requests that a promotion takes in all, as foreseen.", check, **make)
         self.left_out = Counter("canary_checks_left_out", "How often a check was not exported because there were too many.", **make)
         self.failed_checks = Gauge("canary_failed_checks", "Failed checks of the current run.", ("name", "namespace"), **make)
+        self.waits = Gauge("canary_waits_for_person", "1 while a run waits for a person.", ("name", "namespace", "reason"), **make)
         self.ticks = Counter("canary_ticks", "Ticks by how they ended.", ("result",), **make)
         self.lateness = Histogram(
             "canary_tick_lateness_seconds",
@@ -92,6 +94,10 @@ class Telemetry:
         self.leader = Gauge("canary_leader", "1 while this process may act.", **make)
         self.git_effects = Counter("canary_git_effects", "Git effects by how they ended.", ("effect", "result"), **make)
         self.git_outbox = Gauge("canary_git_outbox_depth", "Git effects that wait.", **make)
+        self.git_oldest = Gauge("canary_git_outbox_oldest_seconds", "How long the oldest outcome has waited for Git.", **make)
+        self.breaker = Gauge(
+            "canary_git_breaker_open", "1 while a rejected release that came again is held.", ("name", "namespace"), **make
+        )
         self._seen: dict[tuple[str, str], tuple[str, set[str]]] = {}
         self._checks: dict[tuple[str, str], set[str]] = {}
         self._count = 0
@@ -115,10 +121,24 @@ class Telemetry:
             if phase:
                 self.phase.labels(name, namespace, phase.value).set(1 if phase == status.phase else 0)
         self.failed_checks.labels(name, namespace).set(status.failed_checks or 0)
+        self._observe_wait(canary)
         if routes is not None:
             self.weight.labels(f"{target}-primary", namespace).set(routes.primary)
             self.weight.labels(target, namespace).set(routes.canary)
+        if status.condition(BREAKER_OPEN) is not None:
+            self.breaker.labels(name, namespace).set(1)
+        else:
+            _drop(self.breaker, name, namespace)
         self._observe_checks(canary, now)
+
+    def _observe_wait(self, canary: Canary) -> None:
+        promoted = canary.status.condition(PROMOTED)
+        for reason in (HELD, INCONCLUSIVE):
+            labels = (canary.metadata.name, canary.metadata.namespace, reason)
+            if promoted is not None and promoted.reason == reason:
+                self.waits.labels(*labels).set(1)
+            else:
+                _drop(self.waits, *labels)
 
     def _observe_checks(self, canary: Canary, now: float) -> None:
         key, target = (canary.metadata.namespace, canary.metadata.name), canary.spec.target_ref.name
@@ -217,6 +237,9 @@ class Telemetry:
         for workload in (target, f"{target}-primary"):
             _drop(self.weight, workload, namespace)
         _drop(self.failed_checks, name, namespace)
+        for reason in (HELD, INCONCLUSIVE):
+            _drop(self.waits, name, namespace, reason)
+        _drop(self.breaker, name, namespace)
         for phase in Phase:
             _drop(self.phase, name, namespace, phase.value)
         for check in checks:

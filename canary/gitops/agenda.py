@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from canary.gitops import breaker
 from canary.gitops.queue import Item, Key
 
 HOURLY = 3600.0
 """Seconds after which what is blocked is tried again."""
+ASKED = 300.0
+"""Seconds after which a breaker looks whether a person has said that it is to be tried again."""
+
+
+def pause(reason: str) -> float:
+    """Seconds until what is blocked for this reason is looked at again."""
+    return ASKED if reason == breaker.REASON else HOURLY
 
 
 class Agenda:

@@ -74,6 +74,11 @@ class Document:
 @functools.lru_cache(maxsize=4096)
 def read(file: str, content: bytes) -> tuple[Document, ...]:
     """The documents of a file. Raises Unsafe. Cached: many workloads are looked for in the same files."""
+    return parsed(file, content)
+
+
+def parsed(file: str, content: bytes) -> tuple[Document, ...]:
+    """The documents of a file that is read once, so that it takes no place among those that are read again. Raises Unsafe."""
     text = splice.decode(content)
     leaves = splice.leaves(text)
     marked = '"$' in text

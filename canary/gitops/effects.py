@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from canary.api.canaryrun import CanaryRun, EffectState
 from canary.api.gitsink import GitSink
-from canary.gitops import message, record, revert, shelf, sites
+from canary.gitops import breaker, message, record, revert, shelf, sites
 from canary.gitops.failures import Failure, GitFailed, Reaction
 from canary.gitops.gathering import gather
 from canary.gitops.git import Draft, Mirror, Tip
@@ -22,6 +22,10 @@ from canary.gitops.signing import Author
 
 TRIES = 8
 """How often a write is computed anew on a tip that moved, before it backs off."""
+
+
+Pasts = Mapping[str, breaker.Past]
+"""What may stand against the reverts of runs, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,11 @@ async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
     raise _overtaken(branch)
 
 
-async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
+async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun], pasts: Pasts) -> Outcome:
     """The images back where they are written, each run in a commit of its own. Raises GitFailed."""
     branch = sink.spec.repository.branch
     for attempt in range(TRIES):
-        tip = await mirror.fetch(branch, since=oldest(runs))
+        tip = await mirror.fetch(branch, since=oldest([*runs, *doubtful(runs, pasts)]))
         if tip is None:
             text = f"the repository has no branch {branch}"
             return Outcome({run.metadata.name: Done(EffectState.BLOCKED, reason="NoBranch", text=text) for run in runs})
@@ -94,7 +98,7 @@ async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
             if commit := tip.effects.get(message.revert_effect(run)):
                 done[run.metadata.name] = Done(EffectState.DONE, commit)
         todo = [run for run in runs if run.metadata.name not in done]
-        decided, drafts = await plans(mirror, sink, tip, todo)
+        decided, drafts = await plans(mirror, sink, tip, todo, pasts)
         if not drafts:
             return Outcome(done | decided)
         commits = await _pushed(mirror, sink, branch, tip, list(drafts.values()))
@@ -106,7 +110,9 @@ async def revert_images(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
     raise _overtaken(branch)
 
 
-async def plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRun]) -> tuple[dict[str, Done], dict[str, Draft]]:
+async def plans(
+    mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRun], pasts: Pasts
+) -> tuple[dict[str, Done], dict[str, Draft]]:
     """What to answer for runs that need no commit, and the commits of the others; each is planned on what the one before it leaves."""
     if not runs:
         return {}, {}
@@ -116,6 +122,7 @@ async def plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRu
     contents = found.contents
     decided: dict[str, Done] = {}
     drafts: dict[str, Draft] = {}
+    written = message.reverted(tip.effects)
     for run in runs:
         name = run.metadata.name
         plan = await asyncio.to_thread(revert.plan, contents, workloads[name], unread=found.unread, allowed=limits.allowed_paths)
@@ -127,9 +134,13 @@ async def plans(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[CanaryRu
             text = f"the revert edits {len(plan.edits)} files, and limits.maxFiles is {limits.max_files}"
             decided[name] = Done(EffectState.BLOCKED, reason="TooManyFiles", text=text)
             continue
+        if (past := pasts.get(name)) and (halt := past.against(run.spec.release, but=name, written=written)):
+            decided[name] = Done(EffectState.BLOCKED, reason=breaker.REASON, text="; ".join([halt.text, *plan.notes]))
+            continue
         contents |= plan.edits
+        written.add(name)
         modes = {path: found.entries[path].mode for path in plan.edits}
-        drafts[name] = Draft(message.revert_message(run, sink.spec.cluster, plan.changes), plan.edits, modes)
+        drafts[name] = Draft(message.revert_message(run, sink.spec.cluster, plan.changes, plan.notes), plan.edits, modes)
     sites.forget()
     return decided, drafts
 
@@ -160,6 +171,11 @@ async def _pushed(mirror: Mirror, sink: GitSink, branch: str, tip: Tip | None, d
 def oldest(runs: Sequence[CanaryRun]) -> float:
     """No commit for these runs is older."""
     return min((run.status.finished_at or run.spec.started_at).timestamp() for run in runs)
+
+
+def doubtful(runs: Sequence[CanaryRun], pasts: Pasts) -> list[CanaryRun]:
+    """Earlier runs of which only Git can tell whether they were taken back."""
+    return [other for run in runs if (past := pasts.get(run.metadata.name)) for other in past.doubtful(run)]
 
 
 async def _breathe(attempt: int) -> None:

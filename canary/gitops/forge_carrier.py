@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-from canary.api.canaryrun import EffectState
+from canary.api.canaryrun import CanaryRun, EffectState
 from canary.api.gitsink import Delivery, GitSink
 from canary.gitops import proposals, wanted
 from canary.gitops.access import Access
-from canary.gitops.agenda import HOURLY, Agenda
-from canary.gitops.effects import Done
+from canary.gitops.agenda import HOURLY, Agenda, pause
+from canary.gitops.effects import Done, Pasts
 from canary.gitops.failures import Failure, GitFailed, Reaction
 from canary.gitops.forges.base import Forge, ForgeFailed
 from canary.gitops.git import Mirror
@@ -28,6 +28,8 @@ PAUSE = 60.0
 """Seconds until what was overtaken is tried again."""
 POLLS = (30.0, 60.0, 120.0, 300.0)
 """Seconds between looks at an open pull request; the last one for ever."""
+Remember = Callable[[GitSink, Sequence[CanaryRun]], Awaitable[Pasts]]
+"""What may stand against the reverts of these runs."""
 Write = Callable[[Item, Note, float], Awaitable[None]]
 """(effect, its next state, seconds until it is tried again, or 0)."""
 
@@ -44,11 +46,12 @@ def by_proposal(sink: GitSink, item: Item) -> bool:
 class ForgeCarrier:
     """For one sink."""
 
-    def __init__(self, tools: Tools, agenda: Agenda, access: Access, write: Write) -> None:
+    def __init__(self, tools: Tools, agenda: Agenda, access: Access, write: Write, remember: Remember) -> None:
         self._tools = tools
         self._agenda = agenda
         self._access = access
         self._write = write
+        self._remember = remember
         self._failures = 0
         self._rest: tuple[int, float] = (-1, 0.0)
         """Round of the agenda, and Unix time until which the forge is left alone."""
@@ -89,7 +92,7 @@ class ForgeCarrier:
 
     async def _act(self, forge: Forge, mirror: Mirror, sink: GitSink, item: Item) -> Done:
         if item.kind in {wanted.REVERT, wanted.PROPOSAL}:
-            return await proposals.propose(mirror, forge, sink, item.run)
+            return await proposals.propose(mirror, forge, sink, item.run, await self._remember(sink, [item.run]))
         return await post_status(forge, sink, item.run)
 
     async def _note(self, item: Item, done: Done) -> None:
@@ -101,7 +104,7 @@ class ForgeCarrier:
                 return
         else:
             self._polls.pop(item.id, None)
-            wait = HOURLY if done.state is EffectState.BLOCKED else PAUSE if done.state is EffectState.RETRYING else 0.0
+            wait = pause(done.reason) if done.state is EffectState.BLOCKED else PAUSE if done.state is EffectState.RETRYING else 0.0
         await self._write(item, Note(done.state, done.ref, done.reason, done.text), wait)
 
     async def _leave_alone(self, items: Sequence[Item], failure: Failure, *, in_round: int) -> None:

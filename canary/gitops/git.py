@@ -34,6 +34,11 @@ SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
+FEW = 64
+"""Blobs that are asked for without looking whether they are here."""
+ASKING = ("-c", "fetch.negotiationAlgorithm=noop", "fetch")
+"""How blobs are asked for: without a word on what we have. A server that hears of our commits takes their files for known when the mirror is shallow
+(that is how it looks for deltas then), and sends nothing of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class Mirror(Reader):
         super().__init__(Git(folder / "mirror.git", url, auth, patience or Patience()))
         self._signer = signer
         self._first_size = 0
+        self._here: set[str] = set()
+        self._busy: set[str] = set()
 
     async def fetch(self, branch: str, *, since: float = math.inf) -> Tip | None:
         """The branch as the server has it; None when it does not exist. Raises GitFailed.
@@ -69,10 +76,11 @@ class Mirror(Reader):
         """
         await self._ensure()
         ref = f"refs/canary/{hashlib.sha256(branch.encode()).hexdigest()[:16]}"  # leaves only: `a` and `a/b` cannot both be refs
-        if not await self._fetch(branch, ref, depth=DEPTH):
+        if not await self._fetch(branch, ref, depth=DEEPER if ref in self._busy else DEPTH):
             return None
         tip, reached = await self._history(ref, since)
-        if not reached and await self._fetch(branch, ref, depth=DEEPER):
+        if not reached and ref not in self._busy and await self._fetch(branch, ref, depth=DEEPER):
+            self._busy.add(ref)  # to cut its history back with the next fetch would mean to fetch all of it again after that
             tip, _ = await self._history(ref, since)
         return tip
 
@@ -97,20 +105,22 @@ class Mirror(Reader):
         return True
 
     async def _history(self, ref: str, since: float) -> tuple[Tip, bool]:
-        """The tip, and whether the history that we have reaches back before `since`."""
-        trailer = f"%(trailers:key={EFFECT_TRAILER},valueonly,unfold,separator=%x00)"
-        out = await self._git.run("log", "-z", f"--format=%H %ct%x01{trailer}%x01", ref, "--")
+        """The tip, and whether the history that we have reaches back before `since`.
+
+        Two fields a commit, each ended by NUL: what people write cannot hold one, so no trailer can pass for a commit. A trailer is unfolded and thus
+        one line, so line ends stand between those of one commit.
+        """
+        trailer = f"%(trailers:key={EFFECT_TRAILER},valueonly,unfold,separator=%x0A)"
+        out = await self._git.run("log", "-z", f"--format=%H %ct%x00{trailer}", ref, "--")
         cut = await asyncio.to_thread(self._boundary)
         newest, reached = "", True
         effects: dict[str, str] = {}
-        for entry in out.decode(errors="replace").removesuffix("\0").split("\x01\0"):
-            head, _, values = entry.partition("\x01")
+        fields = out.decode(errors="replace").split("\0")
+        for head, values in zip(fields[0:-1:2], fields[1::2], strict=True):
             oid, _, at = head.partition(" ")
-            if not at.isdigit():  # a part of somebody's trailer with our separator in it
-                continue
             newest = newest or oid
-            reached &= oid not in cut or int(at) < since - SKEW
-            for value in values.removesuffix("\x01").split("\0"):
+            reached &= oid not in cut or int(at or 0) < since - SKEW  # a broken commit has no time
+            for value in values.split("\n"):
                 effects.setdefault(value, oid)
         return Tip(newest, effects), reached or math.isinf(since)
 
@@ -123,13 +133,14 @@ class Mirror(Reader):
 
     async def _complete(self, commit: str, oids: Sequence[str]) -> None:
         """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
-        if not oids:
-            return
-        out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", commit, "--")
-        missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
-        if wanted := [oid for oid in oids if oid in missing]:
+        wanted = [oid for oid in oids if oid not in self._here]
+        if len(wanted) > FEW:  # what of a large tree is missing takes git a while to say, and few are asked for faster
+            out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", commit, "--")
+            missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
+            wanted = [oid for oid in wanted if oid in missing]
+        if wanted:
             await self._git.run(
-                "fetch",
+                *ASKING,
                 "-q",
                 "--no-tags",
                 "--no-write-fetch-head",
@@ -139,6 +150,7 @@ class Mirror(Reader):
                 stdin=lines(wanted),
                 network=True,
             )
+        self._here.update(oids)
 
     async def commit(self, parent: str | None, drafts: Sequence[Draft], author: Author) -> list[str]:
         """A chain of commits on `parent` (None: the first one is an orphan), in one process; their ids."""
@@ -160,6 +172,7 @@ class Mirror(Reader):
                 if content is None:
                     stream.append(b"D " + quoted(path))
                 else:
+                    self._here.add(_blob_id(content))
                     stream += [f"M {draft.modes.get(path, '100644')} inline ".encode() + quoted(path), _data(content)]
         stream += [b"get-mark :%d" % number for number in range(1, len(drafts) + 1)]
         out = await self._git.run("fast-import", "--quiet", "--force", "--done", stdin=b"\n".join([*stream, b"done", b""]))
@@ -225,12 +238,24 @@ class Mirror(Reader):
     async def drop(self) -> None:
         """Forget the mirror; the next fetch makes it anew. For local damage."""
         self._first_size = 0
+        self._forget()
         await asyncio.to_thread(shutil.rmtree, self._git.path, ignore_errors=True)
+
+    def _forget(self) -> None:
+        """What was known of a mirror that is not there any more: blobs that it had, branches with many young commits."""
+        self._here.clear()
+        self._busy.clear()
 
     async def _ensure(self) -> None:
         if not await asyncio.to_thread((self._git.path / "HEAD").exists):
+            self._forget()
             await asyncio.to_thread(self._git.path.mkdir, parents=True, exist_ok=True, mode=0o700)
             await self._git.run("init", "-q", "--bare", "--template=", "--initial-branch=canary-none")
+
+
+def _blob_id(content: bytes) -> str:
+    """What git calls it; in a repository of another hash it is nobody's name."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _data(content: bytes) -> bytes:

@@ -164,7 +164,7 @@ def patches(leaves: Mapping[Path, Place], folder: str, *at: str | int) -> tuple[
 
 def is_kustomization(path: str) -> bool:
     """Whether Kustomize would read this file by itself."""
-    return posixpath.basename(path) in NAMES
+    return path.rpartition("/")[2] in NAMES
 
 
 def resolved(folder: str, path: str) -> str:

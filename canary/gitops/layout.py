@@ -12,12 +12,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from canary.gitops import argocd, flux
-from canary.gitops.documents import Document, read
+from canary.gitops.documents import Document, parsed, read
 from canary.gitops.kustomize import Kustomization, Root, is_kustomization, kustomization
 from canary.gitops.rendered import CONTAINERS, POD, Rendered, start
 from canary.gitops.splice import Unsafe
 
 MANIFESTS = (".yaml", ".yml")
+KEPT = 32_768
+"""Kustomizations that are remembered: some 2 KiB each."""
 ENOUGH = 20_000
 """Objects that are followed; a repository that makes more of them, through itself, is not understood."""
 
@@ -110,7 +112,11 @@ class Layout:
         return [*found, *(one for one in loose if one.one.document.file not in owned)]
 
     def _kustomization(self, path: str) -> Kustomization | None:
-        return first(path, self.files[path]) if self.read(path) else None
+        found = first(path, self.files[path])
+        if isinstance(found, str):
+            self.problems[path] = found
+            return None
+        return found
 
     def _interesting(self, path: str) -> Iterator[Document]:
         for document in self.read(path):
@@ -194,10 +200,18 @@ class Layout:
         return folder in self.kustomizations or not folder or any(path.startswith(f"{folder}/") for path in self.files)
 
 
-@functools.lru_cache(maxsize=4096)
-def first(path: str, content: bytes) -> Kustomization:
-    """Cached: many workloads are looked for in the same files."""
-    return kustomization(read(path, content)[0], posixpath.dirname(path))
+@functools.lru_cache(maxsize=KEPT)
+def first(path: str, content: bytes) -> Kustomization | str | None:
+    """What a kustomization says; a text when it cannot be read, None when it is empty.
+
+    Cached, and for good: every search asks for all of them, and commits change a few. Only what they say is kept, not their documents; with room for
+    fewer than there are, each search would read each of them again.
+    """
+    try:
+        documents = parsed(path, content)
+    except Unsafe as error:
+        return str(error)
+    return kustomization(documents[0], posixpath.dirname(path)) if documents else None
 
 
 def _hidden(document: Document) -> bool:

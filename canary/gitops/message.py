@@ -8,7 +8,7 @@ record and revert of one run may go to one branch.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from canary.api.canaryrun import CanaryRun
 from canary.gitops.failures import plain
@@ -34,6 +34,11 @@ def revert_effect(run: CanaryRun) -> str:
     return f"revert {run.metadata.name}"
 
 
+def reverted(effects: Iterable[str]) -> set[str]:
+    """Names of the runs whose reverts are among these effects."""
+    return {name for kind, _, name in (effect.partition(" ") for effect in effects) if kind == "revert" and name}
+
+
 def record_message(runs: Sequence[CanaryRun], cluster: str, *, paths: Sequence[str]) -> str:
     """For the outcomes branch, which no pipeline needs to build. `paths`: where the records of these runs are."""
     what = f"record({_object(runs[0])}): {runs[0].status.outcome}" if len(runs) == 1 else f"record: outcomes of {len(runs)} runs"
@@ -42,11 +47,13 @@ def record_message(runs: Sequence[CanaryRun], cluster: str, *, paths: Sequence[s
     return _message(f"{clean(what, limit=150)} on {clean(cluster, limit=40)} [skip ci]", lines, block)
 
 
-def revert_message(run: CanaryRun, cluster: str, changes: Sequence[tuple[str, str]]) -> str:
-    """For the branch that the cluster is delivered from; `changes` are (from, to) images."""
+def revert_message(run: CanaryRun, cluster: str, changes: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> str:
+    """For the branch that the cluster is delivered from; `changes` are (from, to) images, `notes` what else a person should know."""
     tags = ", ".join(f"{_short(old)} -> {_short(new)}" for old, new in changes)
     subject = clean(f"canary({_object(run)}): revert {tags}, analysis failed on {cluster}")
     lines = [_why(run), "", *(f"- {clean(old)} back to {clean(new)}" for old, new in changes)]
+    if notes:
+        lines += ["", *(f"Note: {clean(note)}." for note in notes)]
     return _message(subject, lines, _trailers(run, cluster, effect=revert_effect(run)))
 
 

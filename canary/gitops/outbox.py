@@ -10,14 +10,16 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from canary.api.gitsink import GitSink
 from canary.gitops.agenda import HOURLY
 from canary.gitops.command import Patience
 from canary.gitops.forges.client import Throttles
+from canary.gitops.promotions import Images, Promotions
 from canary.gitops.queue import Key, Queue, effect_name
 from canary.gitops.tools import OnEffect, Tools, Warn
 from canary.gitops.worker import Worker
@@ -62,11 +64,20 @@ class Outbox:
         self._workers: dict[Key, Worker] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
+        self._ready = asyncio.Event()
+        self.promotions = Promotions(cluster, self._promoted, clock)
+        """What Git says was promoted last, for canaries that begin."""
 
     @property
     def depth(self) -> int:
         """How many outcomes wait: pairs of run and sink."""
         return self._queue.depth
+
+    @property
+    def age(self) -> float:
+        """Seconds for which the oldest outcome waits for Git, and not for a person; 0 when none does."""
+        since = self._queue.oldest()
+        return 0.0 if since is None else max(0.0, self._clock() - since)
 
     async def run(self) -> None:
         """Drain whenever something is due."""
@@ -85,9 +96,12 @@ class Outbox:
             )
             stack.callback(self._cluster.on_change(self._on_change))
             self._queue.fill()
+            self._ready.set()
             try:
                 await self._work()
             finally:
+                self._ready.clear()
+                await self.promotions.stop()
                 for task in self._tasks.values():
                     task.cancel()
                 await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -124,6 +138,12 @@ class Outbox:
             else:
                 soonest = min(soonest, due - self._clock())
         return soonest
+
+    async def _promoted(self, sink: GitSink) -> Mapping[str, Images]:
+        """Read by the worker of the sink, in its turn."""
+        await self._ready.wait()
+        key = (sink.metadata.namespace, sink.metadata.name)
+        return await self._workers.setdefault(key, Worker(key, self._tools)).promoted(sink)
 
     async def _drain(self, key: Key) -> None:
         try:

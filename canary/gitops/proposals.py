@@ -33,18 +33,18 @@ def head_of(sink: GitSink, run: CanaryRun) -> str:
     return f"{PREFIX}/{sink.spec.cluster}/{run.metadata.namespace}.{run.spec.canary_ref.name}"
 
 
-async def propose(mirror: Mirror, forge: Forge, sink: GitSink, run: CanaryRun) -> Done:
+async def propose(mirror: Mirror, forge: Forge, sink: GitSink, run: CanaryRun, pasts: effects.Pasts) -> Done:
     """Have it open, merged, or declined. Raises GitFailed and ForgeFailed."""
     head, base, name = head_of(sink, run), sink.spec.repository.branch, run.metadata.name
     found = await pulls.find(forge, head, name)
     if found.ours and (done := _answered(found)):
         return done
-    tip = await mirror.fetch(base, since=effects.oldest([run]))
+    tip = await mirror.fetch(base, since=effects.oldest([run, *effects.doubtful([run], pasts)]))
     if tip is None:
         return Done(EffectState.BLOCKED, reason="NoBranch", text=f"the repository has no branch {base}")
     if commit := tip.effects.get(message.revert_effect(run)):
         return Done(EffectState.DONE, commit)
-    decided, drafts = await effects.plans(mirror, sink, tip, [run])
+    decided, drafts = await effects.plans(mirror, sink, tip, [run], pasts)
     if name not in drafts:
         if decided[name].state.final:
             await _close(forge, found, decided[name].text)

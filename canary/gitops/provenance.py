@@ -14,32 +14,30 @@ from typing import Any
 
 from canary.api.canaryrun import SourceInfo
 from canary.core.errors import CanaryError
+from canary.gitops.deliverers import HELM_RELEASES, KUSTOMIZATIONS, Deliverer, deliverer_of, owner_of
 from canary.kube.cluster import Cluster
 from canary.kube.resource import Object, Resource
 
 log = logging.getLogger(__name__)
 
 ANNOTATION = "canary.dev/source-revision"
-KUSTOMIZATIONS = Resource("kustomize.toolkit.fluxcd.io", "v1", "kustomizations", "Kustomization")
-HELM_RELEASES = Resource("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease")
 GIT_REPOSITORIES = Resource("source.toolkit.fluxcd.io", "v1", "gitrepositories", "GitRepository")
-APPLICATIONS = Resource("argoproj.io", "v1alpha1", "applications", "Application")
-ARGO_NAMESPACE = "argocd"
 _OID = re.compile(r"(?:^|[@:/])([0-9a-f]{64}|[0-9a-f]{40})$")
 
 
 async def source_of(cluster: Cluster, workload: Object) -> SourceInfo | None:
     """The commit; None when nobody says. Never raises for what the cluster answers."""
     meta = workload.get("metadata") or {}
-    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
-    if revision := oid(annotations.get(ANNOTATION, "")):
+    if revision := oid((meta.get("annotations") or {}).get(ANNOTATION, "")):
         return SourceInfo(revision=revision, via="annotation")
+    engine = deliverer_of(workload)
     try:
-        return (
-            await _kustomization(cluster, labels, via="Kustomization")
-            or await _helm_release(cluster, labels)
-            or await _application(cluster, workload, labels, annotations)
-        )
+        if engine is None:
+            return None
+        body = await cluster.read(engine.resource, engine.namespace, engine.name)
+        if engine.resource == KUSTOMIZATIONS:
+            return await _kustomization(cluster, engine, body, via="Kustomization")
+        return await _helm_release(cluster, body) if engine.resource == HELM_RELEASES else _application(body)
     except CanaryError as error:
         log.info("the commit of %s/%s is not known: %s", meta.get("namespace"), meta.get("name"), error)
         return None
@@ -51,12 +49,7 @@ def oid(text: Any) -> str:
     return found[1] if found else ""
 
 
-async def _kustomization(cluster: Cluster, labels: Mapping[str, str], *, via: str) -> SourceInfo | None:
-    group = KUSTOMIZATIONS.group
-    name, namespace = labels.get(f"{group}/name"), labels.get(f"{group}/namespace")
-    if not name or not namespace:
-        return None
-    body = await cluster.read(KUSTOMIZATIONS, namespace, name)
+async def _kustomization(cluster: Cluster, engine: Deliverer, body: Object, *, via: str) -> SourceInfo | None:
     status = body.get("status") or {}
     # Flux calls a revision applied only when all of it is healthy; the workload changes, and the run begins, while it is being attempted.
     revision = oid(status.get("lastAttemptedRevision")) or oid(status.get("lastAppliedRevision"))
@@ -66,7 +59,7 @@ async def _kustomization(cluster: Cluster, labels: Mapping[str, str], *, via: st
         return SourceInfo(revision=revision, via=via) if revision else None
     if not revision:
         return None
-    return SourceInfo(revision=revision, repository=await _repository(cluster, ref, namespace), via=via)
+    return SourceInfo(revision=revision, repository=await _repository(cluster, ref, engine.namespace), via=via)
 
 
 async def _repository(cluster: Cluster, ref: Mapping[str, Any], namespace: str) -> str:
@@ -77,27 +70,15 @@ async def _repository(cluster: Cluster, ref: Mapping[str, Any], namespace: str) 
     return str((body.get("spec") or {}).get("url") or "")
 
 
-async def _helm_release(cluster: Cluster, labels: Mapping[str, str]) -> SourceInfo | None:
+async def _helm_release(cluster: Cluster, release: Object) -> SourceInfo | None:
     """By way of the Kustomization that delivered the HelmRelease: the chart has revisions of its own, which are no commits."""
-    group = HELM_RELEASES.group
-    name, namespace = labels.get(f"{group}/name"), labels.get(f"{group}/namespace")
-    if not name or not namespace:
+    owner = owner_of(release)
+    if owner is None:
         return None
-    body = await cluster.read(HELM_RELEASES, namespace, name)
-    return await _kustomization(cluster, (body.get("metadata") or {}).get("labels") or {}, via="HelmRelease")
+    return await _kustomization(cluster, owner, await cluster.read(owner.resource, owner.namespace, owner.name), via="HelmRelease")
 
 
-async def _application(cluster: Cluster, workload: Object, labels: Mapping[str, str], annotations: Mapping[str, str]) -> SourceInfo | None:
-    meta = workload.get("metadata") or {}
-    tracking = annotations.get("argocd.argoproj.io/tracking-id", "")
-    name, _, rest = tracking.partition(":")
-    if tracking and not rest.endswith(f":{meta.get('namespace')}/{meta.get('name')}"):  # copied along with the rest of the manifest
-        name = ""
-    name = name or ("" if tracking else labels.get("argocd.argoproj.io/instance", ""))
-    if not name:
-        return None
-    namespace, _, plain = name.rpartition("_")
-    body = await cluster.read(APPLICATIONS, namespace or ARGO_NAMESPACE, plain)
+def _application(body: Object) -> SourceInfo | None:
     status, spec = body.get("status") or {}, body.get("spec") or {}
     sources = spec.get("sources") or [spec.get("source") or {}]
     operation = ((status.get("operationState") or {}).get("syncResult")) or {}

@@ -49,13 +49,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The next state of an effect; `at` is the Unix time of the next attempt."""
+    """The next state of an effect; `at` is the Unix time of the next attempt, `done_at` that of success."""
 
     state: EffectState
     ref: str = ""
     reason: str = ""
     error: str = ""
     at: float | None = None
+    done_at: float | None = None
 
     def of(self, effect: EffectStatus) -> EffectStatus:
         """The effect in this state."""
@@ -63,11 +64,16 @@ class Note:
             name=effect.name,
             state=self.state,
             attempts=effect.attempts + 1,
-            next_at=datetime.fromtimestamp(int(self.at), UTC) if self.at else None,
+            next_at=_time(self.at),
+            done_at=_time(self.done_at),
             ref=self.ref,
             reason=self.reason,
             error=self.error,
         )
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 
 
 class Queue:
@@ -82,6 +88,14 @@ class Queue:
     def depth(self) -> int:
         """How many pairs of run and sink wait."""
         return sum(map(len, self._waiting.values()))
+
+    def oldest(self) -> float | None:
+        """Unix time since when the oldest outcome waits, but for those that wait for a person to merge; None when none does."""
+        runs = {id(run): run for waiting in self._waiting.values() for run in waiting.values()}.values()
+        return min(
+            (_ended(run) for run in runs if any(_waits(run, one) and one.state is not EffectState.WAITING for one in run.status.effects)),
+            default=None,
+        )
 
     def sinks(self) -> Iterable[Key]:
         """The sinks that something waits for."""
@@ -162,6 +176,10 @@ class Queue:
         changed = [note.of(one).to_dict() if one.name == effect else one.to_dict() for one in effects]
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": {"effects": changed}}
         return await self._cluster.merge(CANARY_RUNS, meta["namespace"], meta["name"], patch, subresource="status")
+
+
+def _ended(run: CanaryRun) -> float:
+    return (run.status.finished_at or run.spec.started_at).timestamp()
 
 
 def _waits(run: CanaryRun, effect: EffectStatus) -> bool:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from canary.gitops import argocd, documents, flux
-from canary.gitops import layout as layouts
 from canary.gitops.binding import bound
 from canary.gitops.documents import Place
 from canary.gitops.helm_values import Release
@@ -24,7 +23,7 @@ from canary.gitops.images import Sourced, files_of, parse
 from canary.gitops.kustomize import is_kustomization
 from canary.gitops.layout import MANIFESTS, Delivered, Layout
 from canary.gitops.likeness import loose_entries, loose_values
-from canary.gitops.markers import marked_for
+from canary.gitops.markers import OURS, marked_for
 
 _CONNECTS = re.compile(
     rb"^[\"']?(?:resources|bases|components|patches\w*|images|configMapGenerator)[\"']?\s*:"
@@ -63,14 +62,15 @@ class Workload:
 
     def may_be_in(self, content: bytes) -> bool:
         """Whether a file is worth parsing: it names the workload or its images, or it connects files. Cheap, because every file is asked."""
+        if _connects(content):  # first: of a repository's kustomizations, which every search asks again, nothing else needs to be known
+            return True
         named = any(name in content and _word(name).search(content) for name in _parts(self.name))
         if named and (self.kind.encode() in content or b"HelmRelease" in content or b"$canary" in content):
             return True
         if named and not self.failed and b"image" in content:
             return True
-        if b"image" in content and any((name := repository(image)) and name.encode() in content for image, _ in self.wanted.values()):
-            return True
-        return _connects(content)
+        images = (repository(image) for image, _ in self.wanted.values())
+        return b"image" in content and any(name and name.encode() in content for name in images)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -137,8 +137,8 @@ def inside(path: str, allowed: Sequence[str]) -> bool:
 
 
 def forget() -> None:
-    """Let go of what was read: a large repository is in memory only while it is looked at."""
-    for cached in (documents.read, layouts.first, _connects):
+    """Let go of what was read: a large repository is in memory only while it is looked at. What its kustomizations say is little, and is kept."""
+    for cached in (documents.read, _connects):
         cached.cache_clear()
 
 
@@ -159,7 +159,8 @@ def search(files: Mapping[str, bytes], workload: Workload) -> Search:
         for each, release in releases
         for site in _released(found, each, release, workload, declares=_template(layout, release.folder, workload))
     ]
-    read = [document for path in sorted(layout.worth) for document in layout.read(path)]
+    worth = (path for path in sorted(layout.worth) if not is_kustomization(path) or OURS.encode() in files[path])
+    read = [document for path in worth for document in layout.read(path)]
     if marked := marked_for(read, workload.namespace, workload.name):
         sites = list(_marked(marked, workload))
     sites = [site for site in sites if not _encrypted(found, site, layout)]

@@ -16,12 +16,13 @@ from itertools import groupby
 from canary.api.canaryrun import EffectState
 from canary.api.gitsink import GitSink, parse_git_sink
 from canary.core.errors import CanaryError, NotFound
-from canary.gitops import wanted
+from canary.gitops import promotions, wanted
 from canary.gitops.access import Access
 from canary.gitops.agenda import HOURLY, Agenda
 from canary.gitops.carrier import Carrier
 from canary.gitops.failures import Failure, Reaction, as_failure
 from canary.gitops.git import Mirror
+from canary.gitops.promotions import Images
 from canary.gitops.queue import Item, Key, Note
 from canary.gitops.report import report
 from canary.gitops.tools import Tools
@@ -94,6 +95,11 @@ class Worker:
                 log.exception("git: sink %s/%s", *self.key)
             await self._rest(body, failure, in_round=began)
         self._agenda.keep(self._tools.queue.of(self.key))
+
+    async def promoted(self, sink: GitSink) -> Mapping[str, Images]:
+        """What the records say was promoted last, by canary. Raises as reading does."""
+        async with self._tools.turns.at(sink.spec.repository.url):
+            return await promotions.read(await self._access.mirror(sink), sink)
 
     async def close(self) -> None:
         """The sink is gone for good."""

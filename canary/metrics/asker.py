@@ -16,15 +16,16 @@ from typing import Any, TypeVar
 
 from canary.api.analysis import Metric
 from canary.api.canary import Canary
-from canary.api.metrictemplate import MetricTemplate, parse_metric_template
+from canary.api.metrictemplate import MetricTemplate, MetricTemplateSpec, parse_metric_template
 from canary.core.arms import ArmQueries
 from canary.core.counted import Counters, Past
 from canary.core.errors import CanaryError, Rejected
 from canary.core.grouped import GroupedQuery
+from canary.core.judge.counters import Side
 from canary.core.model import ProvidersResult, Sample
 from canary.kube.cluster import Cluster
 from canary.kube.resource import METRIC_TEMPLATES, SECRETS
-from canary.metrics import arms, batch, registry
+from canary.metrics import arms, batch, pairs, registry
 from canary.metrics.base import MetricProvider, Refused, Source, Unreachable
 from canary.metrics.breaker import Breakers, Failure
 from canary.metrics.gotemplate import TemplateError
@@ -83,13 +84,29 @@ class Asker:
         except CanaryError as error:
             return Sample(error=told(error))
 
-    async def counters(self, canary: Canary, queries: ArmQueries, *, since: float, timeout: float) -> Counters:
-        """Raw counters of both versions since then (Unix time, seconds; 0: the last ones there are). What fails is its `error`."""
-        return await arms.counters(self._series(canary, timeout), queries, at=self._now(), since=since)
+    async def counters(
+        self, canary: Canary, queries: ArmQueries, *, since: float, timeout: float, cluster: Cluster | None = None
+    ) -> Counters:
+        """Raw counters of both versions since then (Unix time, seconds; 0: the last ones there are). What fails is its `error`.
 
-    async def past(self, canary: Canary, queries: ArmQueries, *, timeout: float) -> Past:
-        """The primary's last hour."""
-        return await arms.history(self._series(canary, timeout), queries, at=self._now())
+        With `cluster` also what MetricTemplates have pairs of counters for, at the same moment.
+        """
+        at = self._now()
+        ask = self._series(self._default(canary), canary, timeout)
+        main, found = await asyncio.gather(
+            arms.counters(ask, queries, at=at, since=since),
+            self._pairs(canary, cluster, timeout, lambda asks, spec: pairs.counters(asks, spec, at=at, since=since)),
+        )
+        return replace(main, pairs=found)
+
+    async def past(self, canary: Canary, queries: ArmQueries, *, timeout: float, cluster: Cluster | None = None) -> Past:
+        """The primary's last hour, as `counters`."""
+        at = self._now()
+        main, found = await asyncio.gather(
+            arms.history(self._series(self._default(canary), canary, timeout), queries, at=at),
+            self._pairs(canary, cluster, timeout, lambda asks, spec: pairs.history(asks, spec, at=at)),
+        )
+        return replace(main, pairs=found)
 
     async def probe(self, canary: Canary, cluster: Cluster, *, timeout: float) -> ProvidersResult:
         """Are the sources of this canary reachable? Asked once per source."""
@@ -136,20 +153,48 @@ class Asker:
             question = lambda: self._answer_with_others(subject, names, text, window, pace)  # noqa: E731
         return await self._sharing.ask(key, question, freshness=freshness)
 
-    def _series(self, canary: Canary, seconds: float) -> arms.Ask:
-        """Asks the canary's Prometheus for raw series."""
-        source = self._default(canary)
+    def _series(self, source: Source, canary: Canary, seconds: float, **about: Any) -> arms.Ask:
+        """Asks a Prometheus for raw series. `about`: what else the query is rendered with."""
 
         async def ask(template: str, at: float) -> list[Any]:
-            text = render_query(template, canary, interval="")
+            text = render_query(template, canary, interval="", **about)
             provider = self._provider(source.type)
             assert isinstance(provider, PrometheusProvider)
             return await self._guarded(source, text, lambda: provider.series(source, text, at=at, timeout=seconds), seconds)
 
         return ask
 
+    async def _pairs(
+        self,
+        canary: Canary,
+        cluster: Cluster | None,
+        seconds: float,
+        question: Callable[[Mapping[Side, arms.Ask], MetricTemplateSpec], Awaitable[T]],
+    ) -> dict[str, T]:
+        """The question about every pair of counters that the canary's templates have, by the name of the metric."""
+        if cluster is None:
+            return {}
+        found = pairs.templates(canary, lambda metric: self._find(canary, metric, cluster))
+
+        async def one(number: int, name: str, template: MetricTemplate) -> T:
+            metric = next(metric for metric in canary.spec.analysis.metrics if metric.name == name)
+            about = {"variables": metric.template_variables}
+            try:
+                if number >= pairs.MOST:
+                    raise Rejected(
+                        f"a canary may have {pairs.MOST} pairs of counters, and this is one more", hint="make it role: informational"
+                    )
+                source = await source_of(template, cluster)
+                asks = {side: self._series(source, canary, seconds, arm=side, **about) for side in pairs.SIDES}
+            except CanaryError as error:
+                asks = dict.fromkeys(pairs.SIDES, _refusing(error))
+            return await question(asks, template.spec)
+
+        answers = await asyncio.gather(*(one(number, *item) for number, item in enumerate(found.items())))
+        return dict(zip(found, answers, strict=True))
+
     async def _answer_with_others(self, subject: Subject, names: batch.Names, text: str, window: float, pace: float) -> Sample:
-        """One part of the answer to many; when there are no others, or the question for all failed, the answer to `text`.
+        """One part of the answer to many; the answer to `text` when there are no others, the question for all failed, or may have lost it.
 
         `pace`: seconds between two ticks of the canary.
         """
@@ -161,7 +206,7 @@ class Asker:
             except CanaryError:
                 left -= self._clock() - began
             else:
-                if found is not None:
+                if found or (found is not None and not subject.grouped.lossy):
                     return _told_by(source, text, picked(found, text))
         return await self._answer(source, text, window, left)
 
@@ -227,6 +272,13 @@ class Asker:
                 hint=f"create the MetricTemplate, or correct templateRef of metric {metric.name}",
             )
         return parse_metric_template(body)
+
+
+def _refusing(error: CanaryError) -> arms.Ask:
+    async def ask(template: str, at: float) -> list[Any]:  # noqa: ARG001
+        raise error
+
+    return ask
 
 
 def _told_by(source: Source, text: str, sample: Sample) -> Sample:

@@ -172,13 +172,14 @@ def picked(result: Any, text: str) -> Sample:
         return _sample(result[1], text)
     if not result:
         return Sample(query=text)
-    if any("values" in series for series in result):
+    if any("values" in series or "histograms" in series for series in result):
         return Sample(error="the query answers with ranges; it must give one value (wrap it in an aggregation)", query=text)
     if len(result) > 1:
         names = "; ".join(str(series.get("metric") or {}) for series in result[:3])
         return Sample(error=f"the query answers with {len(result)} series where one is needed (sum or filter them): {names}", query=text)
     if "value" not in result[0]:
-        return Sample(error="the query answers with a native histogram; use histogram_quantile or histogram_avg", query=text)
+        ways = "histogram_quantile, histogram_fraction or histogram_count"
+        return Sample(error=f"the query answers with a native histogram where a number is needed; make one of it with {ways}", query=text)
     return _sample(result[0]["value"][1], text)
 
 

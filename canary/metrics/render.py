@@ -16,10 +16,12 @@ def render_query(
     variables: Mapping[str, str] | None = None,
     route: str = "",
     one_line: bool = True,
+    arm: str = "",
 ) -> str:
     """The rendered query; with `one_line` every run of white space outside quotes is collapsed to one space.
 
-    Languages in which a line's end means something (SignalFlow, comments of Flux) need `one_line=False`. `route` overrides the route's name (Knative: the latest created revision). Raises TemplateError, with the canary's own
+    Languages in which a line's end means something (SignalFlow, comments of Flux) need `one_line=False`. `route` overrides the route's name (Knative: the latest created revision). `arm`: the query is about this version, `canary` or `primary`, and may say `{{ arm }}`
+    and `{{ workload }}`, which is what that version's workload is called. Raises TemplateError, with the canary's own
     vocabulary in the text when a function is unknown.
     """
     spec = canary.spec
@@ -35,6 +37,8 @@ def render_query(
         "interval": interval,
         "variables": dict(variables or {}),
     }
+    if arm:
+        values |= {"arm": arm, "workload": f"{target}-primary" if arm == "primary" else target}
     functions = {name: (lambda value=value: value) for name, value in values.items()}
     try:
         text = render(template, functions)

@@ -38,9 +38,20 @@ def success_rate(series: str, selector: str, *, ok: str, by: str = "", replaced:
 
 
 def latency(buckets: str, selector: str, *, by: str = "", replaced: str = "") -> str:
-    """99th percentile of a histogram, in the unit of its buckets. `by` and `replaced` as in `success_rate`."""
-    group = f"le, {by}" if by else "le"
-    return f"histogram_quantile(0.99, sum by ({group}) ({_rate(buckets, selector, replaced)}))"
+    """99th percentile of a histogram, in the unit of its buckets. `by` and `replaced` as in `success_rate`.
+
+    Where there is no classic histogram, that of a native one, which has the same name without `_bucket`. A summary has that name, too:
+    it has the label `quantile`, and makes Prometheus warn, on which a query for many canaries is given up.
+    """
+    group, native = (f" by (le, {by}) ", f" by ({by}) ") if by else (" by (le) ", "")
+    classic = f"histogram_quantile(0.99, sum{group}({_rate(buckets, selector, replaced)}))"
+    rate = _rate(whole(buckets), f'{selector},quantile=""', replaced)
+    return f"{classic} or histogram_quantile(0.99, sum{native}({rate}))"
+
+
+def whole(buckets: str) -> str:
+    """The name of a histogram, from that of its buckets."""
+    return buckets.removesuffix("_bucket")
 
 
 def _rate(series: str, selector: str, replaced: str) -> str:
@@ -65,7 +76,8 @@ def grouped(
 ) -> dict[str, GroupedQuery]:
     """Both checks of a mesh for many canaries: as `builtin`, with a selector that takes the series of all of them.
 
-    `target`: a label and the regular expression whose first group is what `TARGET` shall hold.
+    `target`: a label and the regular expression whose first group is what `TARGET` shall hold. Prometheus 2.42, for one, loses native
+    histograms in a `label_replace`, so that a canary which has no latency then asks for itself.
     """
     by = ", ".join(key.label for key in keys)
     replaced = f'"{TARGET}", "$1", "{target[0]}", "{target[1]}"' if target else ""
@@ -73,7 +85,7 @@ def grouped(
         "request-success-rate": success_rate(requests, selector, ok=f"{code}{NOT_5XX}", by=by, replaced=replaced),
         "request-duration": latency(buckets, selector, by=by, replaced=replaced),
     }
-    return {name: GroupedQuery(text, keys) for name, text in texts.items()}
+    return {name: GroupedQuery(text, keys, lossy=bool(target) and name == "request-duration") for name, text in texts.items()}
 
 
 HTTP = builtin(
@@ -99,7 +111,7 @@ HTTP_GROUPED = grouped(
 
 def arm(*, requests: str, buckets: str, selector: str) -> ArmSeries:
     """The raw counters of one version."""
-    return ArmSeries(f"{requests}{{{selector}}}", f"{buckets}{{{selector}}}")
+    return ArmSeries(f"{requests}{{{selector}}}", f"{buckets}{{{selector}}}", f"{whole(buckets)}{{{selector}}}")
 
 
 def arms(*, requests: str, buckets: str, canary: str, primary: str, code: str, checks: dict[str, str] | None = None) -> ArmQueries:

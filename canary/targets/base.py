@@ -39,8 +39,13 @@ class Target(Protocol):
         """
         ...
 
-    async def ensure_primary(self, cluster: Cluster, release: Release, *, revision: str = "") -> None:
-        """Create the primary and its config copies if the primary does not exist, from this revision only (else Conflict; empty: any)."""
+    async def ensure_primary(
+        self, cluster: Cluster, release: Release, *, revision: str = "", images: Mapping[str, str] | None = None
+    ) -> None:
+        """Create the primary and its config copies if the primary does not exist, from this revision only (else Conflict; empty: any).
+
+        `images`: by container, instead of the target's.
+        """
         ...
 
     async def promote(self, cluster: Cluster, release: Release, *, revision: str, configs: Mapping[str, str] | None) -> None:

@@ -23,7 +23,7 @@ from canary.targets.config_copies import sync_copies
 from canary.targets.config_refs import mandatory
 from canary.targets.config_tracker import ConfigTracker
 from canary.targets.objects import SUFFIX
-from canary.targets.pod_template import Naming, same_version, to_target
+from canary.targets.pod_template import Naming, same_version, to_target, with_images
 from canary.targets.ports import discovered_ports
 from canary.targets.primary import new_primary, promotion, replicas_of
 from canary.targets.readiness import deployment_readiness
@@ -69,8 +69,10 @@ class DeploymentTarget:
             ports=discovered_ports(canary.spec.service, target["spec"]["template"]),
         )
 
-    async def ensure_primary(self, cluster: Cluster, release: Release, *, revision: str = "") -> None:
-        """Create the primary and its config copies if the primary does not exist.
+    async def ensure_primary(
+        self, cluster: Cluster, release: Release, *, revision: str = "", images: Mapping[str, str] | None = None
+    ) -> None:
+        """Create the primary and its config copies if the primary does not exist; with these images by container, where they are given.
 
         Raises NotFound without a target, Conflict when the target is no longer `revision` (empty: any will do).
         """
@@ -81,6 +83,9 @@ class DeploymentTarget:
         if revision and current != revision:
             raise Conflict(f"deployment {release.target}.{release.namespace} is no longer the revision that the primary is to be made from")
         configs = await self._configs(cluster, release.namespace, target, release.options)
+        if images:
+            template = with_images(target["spec"]["template"], images)
+            target, current = {**target, "spec": {**target["spec"], "template": template}}, revision_of(template)
         await self._create(cluster, release, target, revision=current, configs=configs)
 
     async def promote(self, cluster: Cluster, release: Release, *, revision: str, configs: Mapping[str, str] | None) -> None:

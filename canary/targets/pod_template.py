@@ -119,6 +119,16 @@ def _selectors(spec: Mapping[str, Any]) -> Iterator[Object]:
             yield selector
 
 
+def with_images(template: Mapping[str, Any], images: Mapping[str, str]) -> Object:
+    """The template with these images by container, init containers included."""
+    changed: Object = clone(template)
+    spec = changed.get("spec") or {}
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
+        if container["name"] in images:
+            container["image"] = images[container["name"]]
+    return changed
+
+
 def covers(live: Any, wanted: Any) -> bool:
     """Whether `live` holds everything that `wanted` says, and perhaps more.
 

@@ -30,6 +30,7 @@ REFUSED_BY_US_ALONE = {
     "noData": edited(analysis__metrics=[{"name": "x", "noData": "maybe"}]),
     "onError": edited(analysis__metrics=[{"name": "x", "onError": "pass"}]),
     "dryRun": edited(analysis__metrics=[{"name": "x", "dryRun": "yes"}]),
+    "role": edited(analysis__metrics=[{"name": "x", "role": "important"}]),
     "minSamples": edited(analysis__metrics=[{"name": "x", "minSamples": -1}]),
     "secretRef": edited(analysis__webhooks=[{"name": "x", "url": "http://x/", "secretRef": {}}]),
     "successCodes": edited(analysis__webhooks=[{"name": "x", "url": "http://x/", "successCodes": [99]}]),
@@ -39,7 +40,9 @@ REFUSED_BY_US_ALONE = {
 KEPT_BY_US_ALONE = {
     "extensions": edited(
         analysis__onFailure="hold",
-        analysis__metrics=[{"name": "x", "query": "up", "noData": "hold", "onError": "hold", "dryRun": True, "minSamples": 3}],
+        analysis__metrics=[
+            {"name": "x", "query": "up", "noData": "hold", "onError": "hold", "dryRun": True, "minSamples": 3, "role": "critical"}
+        ],
         analysis__webhooks=[{"name": "x", "url": "http://x/", "secretRef": {"name": "s"}, "successCodes": [200, 204]}],
     ),
     "both spellings": edited(canaryAnalysis={"interval": "10s", "iterations": 1, "stepWeight": 5}),

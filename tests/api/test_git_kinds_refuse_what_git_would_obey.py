@@ -116,6 +116,7 @@ def test_ordinary_branches_are_accepted(branch):
 
 
 @pytest.mark.parametrize("name", sorted(BAD_SINKS))
+@pytest.mark.fault(30)
 def test_a_bad_sink_is_refused_by_the_schema(name):
     path, value = BAD_SINKS[name]
     violations = SINK_SCHEMA.validate(good_sink(**{path: value}))
@@ -123,6 +124,7 @@ def test_a_bad_sink_is_refused_by_the_schema(name):
 
 
 @pytest.mark.parametrize("name", sorted(BAD_SINKS.keys() - PARSER_IS_LENIENT))
+@pytest.mark.fault(30)
 def test_a_bad_sink_is_refused_by_the_parser_with_its_path(name):
     path, value = BAD_SINKS[name]
     with pytest.raises(InvalidObject) as caught:

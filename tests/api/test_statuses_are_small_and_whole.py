@@ -39,6 +39,8 @@ FULL = CanaryStatus(
         baseline_images={"podinfod": "podinfo:6.0.0"},
         source_revision="main@sha1:1",
         max_weight_reached=20,
+        held="failed checks threshold reached 5",
+        decided="retry by alice",
     ),
     checks=(
         CheckStatus(
@@ -54,6 +56,7 @@ FULL = CanaryStatus(
             time=NOON,
             message="99.50 >= 99",
             dry_run=True,
+            critical=True,
         ),
     ),
     failure_reason="none",

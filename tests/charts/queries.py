@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OPTIONAL = frozenset({"Other checks"})
-"""Panels that a run may leave empty: this one shows checks by templates and inline queries, which not every canary has."""
+EVIDENCE = frozenset({"Evidence against the new version", "Evidence for the new version", "Excess over the primary", "Requests needed"})
+"""Panels about the judge."""
+OPTIONAL = frozenset({"Other checks"}) | EVIDENCE
+"""Panels that a run may leave empty: checks by templates and inline queries, which not every canary has, and a judge's evidence."""
 STEP = 1.0
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 _LABEL_VALUES = re.compile(r"label_values\((.+), ([^,]+)\)")

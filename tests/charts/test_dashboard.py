@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 DASHBOARD = ROOT / "dashboards" / "analysis-runs.json"
 NAMESPACE, CANARY, TARGET = "prod", "podinfo-canary", "podinfo"
+JUDGED = {"fail": 1.25, "passed": 0.5, "upper": 0.02, "lower": 0.001, "needed": 4900}
 SELECTOR = re.compile(r"\b([a-z_]+[a-z])\{([^{}]*)\}")
 WORDS = {"by", "or", "and", "unless", "sum", "max", "min", "rate", "increase", "vector", "histogram_quantile", "le", "on", "ignoring"}
 
@@ -61,6 +62,8 @@ def canary_in_a_run() -> Canary:
         {"name": "request-success-rate", "verdict": "Pass", "value": 99.5},
         {"name": "request-duration", "verdict": "Fail", "value": 750},
         {"name": "queue-depth", "verdict": "NoData", "value": 7},
+        {"name": "judge/errorRate", "verdict": "NoData", "value": 0.5, "evidence": JUDGED},
+        {"name": "judge/sampleRatio", "verdict": "Pass", "value": 101, "evidence": {"fail": 0.2, "passed": 0, "upper": 1, "lower": -1}},
     ]
     metrics = [
         {"name": "request-success-rate", "thresholdRange": {"min": 99}},
@@ -305,6 +308,8 @@ def test_panels_show_the_numbers_of_the_run(prometheus: str) -> None:
     assert found["Failed checks"] == [({}, 2.0)]
     assert sorted((labels["workload"], value) for labels, value in found["Traffic"]) == [("podinfo", 30.0), ("podinfo-primary", 70.0)]
     assert sorted((labels["metric"], value) for labels, value in found["Verdicts"]) == [
+        ("judge/errorRate", 3.0),
+        ("judge/sampleRatio", 1.0),
         ("queue-depth", 3.0),
         ("request-duration", 2.0),
         ("request-success-rate", 1.0),
@@ -313,7 +318,37 @@ def test_panels_show_the_numbers_of_the_run(prometheus: str) -> None:
     assert found["request-duration"] == [({"metric": "request-duration"}, 750.0), ({"bound": "max"}, 500.0)]
     assert len(found["Other checks"]) == 3
     verdicts = {labels["metric"]: labels["verdict"] for labels, _ in found["Last verdicts"] if "verdict" in labels}
-    assert verdicts == {"request-success-rate": "Pass", "request-duration": "Fail", "queue-depth": "NoData"}
+    assert {name: verdict for name, verdict in verdicts.items() if not name.startswith("judge/")} == {
+        "request-success-rate": "Pass",
+        "request-duration": "Fail",
+        "queue-depth": "NoData",
+    }
+
+
+def test_panels_show_what_the_judge_knows(prometheus: str) -> None:
+    found: dict[str, dict[str, list[float]]] = {}
+    for title, promql in all_expressions():
+        if title in queries.EVIDENCE:
+            for labels, value in queries.series(prometheus, promql):
+                found.setdefault(title, {}).setdefault(labels["metric"], []).append(value)
+    assert found == {
+        "Evidence against the new version": {"judge/errorRate": [1.25], "judge/sampleRatio": [0.2]},
+        "Evidence for the new version": {"judge/errorRate": [0.5], "judge/sampleRatio": [0.0]},
+        "Excess over the primary": {"judge/errorRate": [0.02, 0.001]},
+        "Requests needed": {"judge/errorRate": [4900.0]},
+    }
+
+
+def test_every_number_of_the_judge_has_a_panel() -> None:
+    shown = {name for _, promql in all_expressions() for name in re.findall(r"canary_analysis_[a-z_]+", promql)}
+    assert shown == {name for name in exported(telemetry_of_a_run()[0]) if name.startswith("canary_analysis_")}
+
+
+def test_a_run_without_a_judge_leaves_only_the_judges_panels_empty(prometheus: str) -> None:
+    """The panels that other tests excuse are those that ask for evidence, and no more."""
+    asking = {title for title, promql in all_expressions() if "canary_analysis_" in promql}
+    assert asking == queries.EVIDENCE
+    assert queries.numbers(prometheus, "sum(canary_waits_for_person) or vector(0)", start=time.time() - 2, end=time.time())
 
 
 @pytest.mark.parametrize("label", ["namespace", "exported_namespace"])

@@ -80,7 +80,7 @@ def test_the_image_runs_without_rights_and_without_a_shell() -> None:
 
 def test_git_can_be_written_over_https_and_ssh() -> None:
     packages = next(line for line in instructions("RUN") if "apt-get install" in line)
-    for package in ("ca-certificates", "git", "openssh-client"):
+    for package in ("ca-certificates", "git", "gpg", "gpg-agent", "openssh-client"):
         assert f" {package} " in packages
     assert re.search(rf"useradd --uid {UID} ", packages), "ssh refuses to run as a user without a name"
 

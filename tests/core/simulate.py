@@ -182,6 +182,11 @@ class World:
         self.edit(webhooks=hooks)
         self.hooks[name] = answer
 
+    def command(self, text: str, *, by: str = "", reason: str = "") -> None:
+        """A person annotates the Canary."""
+        notes = {"canary.dev/command": text, "canary.dev/by": by, "canary.dev/reason": reason}
+        self.annotations = {**self.annotations, **{key: value for key, value in notes.items() if value}}
+
     # ------------------------------------------------------------------------------------------------ one tick
 
     @property
@@ -266,10 +271,12 @@ class World:
         return decision
 
     def _book_review(self, decision: Decision) -> None:
-        """A revision counts as reviewed when the tick that sends it to promotion ran all checks, and they passed."""
+        """A revision counts as reviewed when the tick that sends it to promotion ran all checks, and they passed, or when a person says so."""
         promoting = decision.status.phase is Phase.PROMOTING and self.status.phase is not Phase.PROMOTING
         fresh = [check for check in decision.status.checks if not check.dry_run]
-        if promoting and (self.canary.spec.skip_analysis or (decision.checks_run and all(c.verdict == "Pass" for c in fresh))):
+        commanded = any(notice.kind == "PromotedByCommand" for notice in decision.notices)
+        skipped = self.canary.spec.skip_analysis or commanded
+        if promoting and (skipped or (decision.checks_run and all(c.verdict == "Pass" for c in fresh))):
             self.reviewed.add((decision.status.last_applied_spec, str(decision.status.tracked_configs)))
 
     # ------------------------------------------------------------------------------------------------ effects

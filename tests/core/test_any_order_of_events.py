@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from canary.api.status import Phase
 from canary.core.errors import Conflict
-from canary.core.model import ALL_TO_PRIMARY, Effect, EnsureServices, Promote, Readiness, Routes, Sample
+from canary.core.model import ALL_TO_PRIMARY, Effect, EnsureServices, Promote, Readiness, Routes, Sample, SetRoutes
 from tests.core.simulate import Copy, CrashError, World, replace_world, rev
 
 ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.INITIALIZED)
@@ -76,13 +76,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------ the operator
 
+    alarms = holds = 0
+
     def tick(self, crash_at: int | None = None) -> None:
         if self.world.gone:
             return
+        before, routes = held(self.world), self.world.routes
         try:
-            self.world.tick(crash_at=crash_at)
+            decision = self.world.tick(crash_at=crash_at)
         except (CrashError, Conflict):
             return
+        after = held(self.world)
+        self.alarms += sum(notice.kind == "AnalysisHeld" for notice in decision.notices)
+        self.holds += after and not before
+        assert self.alarms == self.holds, "one alarm for each verdict that is held"
+        if before and after and not self.world.canary.spec.suspend and not (self.world.status.run and self.world.status.run.sole):
+            moved = [effect.routes for effect in decision.effects if isinstance(effect, SetRoutes)]
+            assert not moved, f"{routes} moved to {moved} while a person decides"
 
     @rule()
     def wake(self) -> None:
@@ -147,6 +157,35 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(on_failure=st.sampled_from(["rollback", "hold"]), threshold=st.integers(1, 3))
     def edit_threshold(self, *, on_failure: str, threshold: int) -> None:
         self.world.edit(onFailure=on_failure, threshold=threshold)
+
+    @rule(role=st.sampled_from([None, "critical", "informational"]))
+    def edit_role(self, *, role: str | None) -> None:
+        check = {"name": "request-success-rate", "thresholdRange": {"min": 99}} | ({"role": role} if role else {})
+        self.world.edit(metrics=[check])
+
+    @rule(on_failure=st.sampled_from(["hold", "hold", "rollback"]), role=st.sampled_from([None, "critical"]))
+    def version_turns_bad(self, *, on_failure: str, role: str | None) -> None:
+        """A release is under way, and its checks fail until something else is said."""
+        self.edit_role(role=role)
+        self.world.edit(onFailure=on_failure, threshold=1)
+        self.world.edit_spec(suspend=False)
+        self.condemn()
+
+    def condemn(self) -> None:
+        """Let the verdict be one against the version, and time pass."""
+        self.world.metrics["request-success-rate"] = Sample(50.0)
+        for _ in range(4):
+            self.world.settle()
+            self.tick()
+            self.world.now += 10
+
+    @rule(verb=st.sampled_from(["retry", "promote", "abort", "again"]), nonce=st.integers(0, 9), good=st.booleans())
+    def person_says(self, *, verb: str, nonce: int, good: bool) -> None:
+        self.world.command(f"{verb}@{nonce}")
+        if good:
+            self.world.metrics.clear()
+        for _ in range(2):
+            self.tick()
 
     @rule(suspend=st.booleans())
     def edit_suspend(self, *, suspend: bool) -> None:
@@ -260,6 +299,11 @@ class AnyOrder(RuleBasedStateMachine):
         deleted_end(replace_world(self.world))
 
 
+def held(world: World) -> bool:
+    """Whether the run waits for a person, as far as is stored."""
+    return world.status.run is not None and bool(world.status.run.held)
+
+
 def good_end(world: World) -> None:
     """From any state: when the world becomes good, the release comes to its end and everybody is served."""
     world.on_effect = None
@@ -269,7 +313,7 @@ def good_end(world: World) -> None:
     for name in world.hooks:
         world.hooks[name] = name != "rollback"
     world.settle()
-    if world.status.failed_checks:
+    if world.status.failed_checks or held(world):
         world.edit(onFailure="rollback")
     settled(world)
     assert world.status.phase in ENDS, world.status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 from unittest import mock
 
@@ -28,8 +28,9 @@ class Whim:
 
     says: ClassVar[tuple[str, int]] = ("continue", 5)
     weight = 5
+    against: ClassVar[float] = 1.0
 
-    def __init__(self, config: JudgeConfig, history: Sequence[Tick] = ()) -> None:
+    def __init__(self, config: JudgeConfig, *past: object) -> None:
         self.top = config.max_weight
         self.ended: str | None = None
 
@@ -38,12 +39,12 @@ class Whim:
         assert state["run"][-1] is None, "a promotion is stored as if it were final"
         return cls(config)
 
-    def observe(self, tick: Tick) -> Decision:
+    def observe(self, tick: Tick, *_: object) -> Decision:
         verdict, weight = self.says
         if verdict == "sense":
             verdict, weight = ("promote", tick.weight) if tick.weight >= self.top else ("continue", self.top)
         self.ended = verdict if verdict == "promote" else None
-        return Decision(verdict, weight, f"Because {verdict}.", {})  # type: ignore[arg-type]
+        return Decision(verdict, weight, f"Because {verdict}.", {}, fail=self.against)  # type: ignore[arg-type]
 
     def reopen(self) -> None:
         self.ended = None
@@ -95,14 +96,22 @@ class UnderEvidence(AnyOrder):
             self.world.settle()
 
     @rule(
-        says=st.sampled_from(["continue", "continue", "sense", "hold", "inconclusive", "promote", "rollback"]), weight=st.integers(0, 100)
+        says=st.sampled_from(["continue", "continue", "sense", "hold", "inconclusive", "promote", "rollback"]),
+        weight=st.integers(0, 100),
+        against=st.sampled_from([1.0, 1000.0, 1000.0]),
     )
-    def judge_says(self, *, says: str, weight: int) -> None:
-        Whim.says = (says, weight)
+    def judge_says(self, *, says: str, weight: int, against: float) -> None:
+        Whim.says, Whim.against = (says, weight), against
         for _ in range(2):
             self.world.settle()
             self.tick()
             self.world.now += 10
+
+    def condemn(self) -> None:
+        Whim.against = 1000.0
+        self.judge_says(says="rollback", weight=0, against=1000.0)
+        self.judge_says(says="rollback", weight=0, against=1000.0)
+        Whim.says = ("continue", 5)
 
     edit_skip = None  # type: ignore[assignment]  # without an analysis nobody judges
 
@@ -119,15 +128,9 @@ class UnderEvidence(AnyOrder):
             if hasattr(self, "world"):
                 Whim.says = ("sense", 0)
                 self.world.traffic.dead = ""  # type: ignore[union-attr]
-                if self._held():
-                    self.world.edit(onFailure="rollback")
                 super().teardown()
         finally:
             self.patch.stop()
-
-    def _held(self) -> bool:
-        run = self.world.status.run
-        return run is not None and run.judge is not None and run.judge.verdict == "rollback"
 
 
 UnderEvidence.TestCase.settings = settings(

@@ -421,17 +421,17 @@ class Scripted:
     says = ("continue", 5)
     seen: ClassVar = []
 
-    def __init__(self, config, history=()):
+    def __init__(self, config, *past):
         self.ended = "ended"
 
     @classmethod
     def restore(cls, config, state):
         return cls(config)
 
-    def observe(self, tick):
+    def observe(self, tick, *_):
         self.seen.append(tick)
         verdict, weight = self.says
-        return Decision(verdict, weight, f"Because {verdict}.", {})
+        return Decision(verdict, weight, f"Because {verdict}.", {}, 1000.0 if verdict == "rollback" else 1.0)
 
     def reopen(self):
         self.ended = None

@@ -27,6 +27,12 @@ SAMPLE: dict[str, object] = {
     "which": "canary app.test",
     "failed": 5,
     "iterations": 10,
+    "by": "kustomize-controller",
+    "said": "abort by alice: the cache is cold",
+    "against": "failed checks threshold reached 5",
+    "command": "abbort@1",
+    "why": "unknown verb 'abbort'",
+    "images": {"app": "app:1"},
     "reason": "Rolled back after 62 s at 4 %: 31 of 1 480 canary requests failed (2.1 %).",
 }
 
@@ -50,6 +56,9 @@ NAMES = [name for name, member in inspect.getmembers(Voice, inspect.isfunction) 
     ("name", "anchor"),
     [
         ("initialized", r"^Initialization done! app\.test"),
+        ("pinned", r"^Initialization of app-primary\.test with what was promoted last \(app:1\)"),
+        ("not_pinned", r"^Initialization of app-primary\.test with the template of app\.test"),
+        ("rejected_again", r"^Halt app\.test advancement waiting for a person"),
         ("new_revision", r"^New revision detected! Scaling up app\.test"),
         ("restarted", r"^New revision detected! Restarting analysis for app\.test"),
         ("started", r"^Starting canary analysis for app\.test"),

@@ -23,7 +23,7 @@ _SELECTOR = re.compile(r"^(\w+)\{(.*)\}$")
 _MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"')
 _RATE = r"sum\(rate\((.+?)\[(\w+)\]\)\)"
 _SUCCESS = re.compile(rf"^100 \* \({_RATE} or 0 \* {_RATE}\) / {_RATE}$")
-_QUANTILE = re.compile(r"^histogram_quantile\(0\.99, sum by \(le\) \(rate\((.+)\[(\w+)\]\)\)\)$")
+_QUANTILE = re.compile(r"^histogram_quantile\(0\.99, sum by \(le\) \(rate\((.+?)\[(\w+)\]\)\)\) or histogram_quantile\(.+\)$")
 _HOURLY = re.compile(r"^sum(?: by \((\w+)\) )?\(increase\((.+)\[1h\]\)\)\[24h:1h\]$")
 _COUNT = re.compile(r"^sum\(count_over_time\((.+)\[(\w+)\]\)\)$")
 _RANGE = re.compile(r"^(.+)\[(\w+)\]$")

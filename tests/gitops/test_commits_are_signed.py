@@ -88,6 +88,7 @@ def signed_sink(api: Api, url: str, kind: str, **data: str) -> None:
     api.add(GIT_SINKS, sink(url, identity={"signing": {"type": kind, "secretRef": {"name": "sign"}}}, onSuccess={"tag": True}))
 
 
+@pytest.mark.fault(8)
 async def test_records_reverts_and_tags_are_signed_by_ssh(server: GitServer, fleet: str, api: Api, ssh_key: Path) -> None:
     before = leftovers()
     tip = server.git("fleet", "rev-parse", "main").strip()

@@ -16,6 +16,7 @@ from tests.gitops.forge_server import Refused
 from tests.gitops.forge_support import HEAD, Scene, merge, scene
 from tests.gitops.support import BAD, GOOD, PATH, records, run, running, settled, show, subjects, until
 from tests.gitops.test_crashes_neither_double_nor_lose import Fuse
+from tests.gitops.test_git_that_refuses_delays_nothing_else import PROTECT
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +124,7 @@ async def crash_at(server: GitServer, step: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.fault(12)
 async def test_a_crash_at_any_step_leaves_one_of_each(server: GitServer) -> None:
     async with scene(server, name="whole") as one:
         prepare(one)
@@ -143,6 +145,7 @@ async def test_a_crash_at_any_step_leaves_one_of_each(server: GitServer) -> None
     await asyncio.gather(*(each(step) for step in range(steps)))
 
 
+@pytest.mark.fault(12)
 async def test_crash_after_crash_still_comes_to_an_end(server: GitServer) -> None:
     """Every process gets a few steps further than the one before it."""
     async with scene(server, name="again") as one:
@@ -163,6 +166,7 @@ async def test_crash_after_crash_still_comes_to_an_end(server: GitServer) -> Non
         assert_once(one)
 
 
+@pytest.mark.fault(14)
 async def test_two_replicas_at_once_leave_one_pull_request_and_one_tag(server: GitServer) -> None:
     """Statuses may be posted twice then, with the same words: forges have no compare-and-swap for them."""
     async with scene(server, name="two") as one:
@@ -179,6 +183,7 @@ async def test_two_replicas_at_once_leave_one_pull_request_and_one_tag(server: G
         }
 
 
+@pytest.mark.fault(13)
 async def test_a_reply_that_is_lost_is_found_again(server: GitServer) -> None:
     """The forge has done it and the connection is cut."""
     async with scene(server, name="lost") as one:
@@ -226,8 +231,41 @@ async def closed_after_a_crash(server: GitServer, step: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.fault(12)
 async def test_a_crash_while_a_pull_request_is_closed_says_why_at_most_once(server: GitServer) -> None:
     step = 0
     while await closed_after_a_crash(server, step):
         step += 1
     assert step >= 8
+
+
+async def refused_after_a_crash(server: GitServer, step: int) -> bool:
+    """A push that the branch refuses becomes a pull request; whether the process lived long enough to die at this step of it."""
+    async with scene(server, name=f"auto-{step}") as one:
+        one.server.hook(one.repo, "pre-receive", PROTECT)
+        one.sink(onFailure={"delivery": "auto"}, records={"target": "none"})
+        one.run("r1", "revert")
+        fuse = arm(one, step)
+        async with running(one.api, clock=one.clock):
+            await until(lambda: fuse.blown.is_set() or one.said("revert") == ("Waiting", "PullRequest"), seconds=30)
+        died = fuse.blown.is_set()
+        disarm(one)
+        async with running(one.api, clock=one.clock) as outbox:
+            await until(lambda: one.said("revert") == ("Waiting", "PullRequest"))
+            assert [(pull.state, pull.head) for pull in one.model.pulls] == [("open", HEAD)]
+            assert one.server.git(one.repo, "rev-list", "--count", f"main..{HEAD}").strip() == "1"
+            assert subjects(one.server, one.repo) == ["initial"]
+            merge(one)
+            await one.later(outbox, 301)
+            await until(lambda: settled(one.api))
+        assert len(one.model.pulls) == 1
+        return died
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.fault(7, 12)
+async def test_a_crash_between_a_refused_push_and_its_pull_request_asks_once(server: GitServer) -> None:
+    step = 0
+    while await refused_after_a_crash(server, step):
+        step += 1
+    assert step >= 12

@@ -103,6 +103,7 @@ async def _free(_: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(11, 12)
 async def test_a_crash_at_any_step_leaves_one_record_and_one_revert(server: GitServer) -> None:
     async with scenario(server, "whole") as (api, url):
         fuse = _FUSES[url] = Fuse(10_000)
@@ -124,6 +125,7 @@ async def test_a_crash_at_any_step_leaves_one_record_and_one_revert(server: GitS
     await asyncio.gather(*(one(step) for step in range(steps)))
 
 
+@pytest.mark.fault(11, 12)
 async def test_crash_after_crash_still_comes_to_an_end(server: GitServer) -> None:
     """Every process gets one step further than the one before it."""
     async with scenario(server, "again") as (api, url):
@@ -144,6 +146,7 @@ async def test_crash_after_crash_still_comes_to_an_end(server: GitServer) -> Non
         assert_once(server, api, "again")
 
 
+@pytest.mark.fault(11, 12)
 async def test_processes_killed_in_the_middle_of_git_leave_one_of_each(server: GitServer) -> None:
     """Not between commands but inside them, by the clock, and with the same directory: locks and half-written files are found there."""
     folder = server.root.parent / "kept"
@@ -159,6 +162,7 @@ async def test_processes_killed_in_the_middle_of_git_leave_one_of_each(server: G
         assert_once(server, api, "killed")
 
 
+@pytest.mark.fault(1, 14)
 async def test_two_replicas_at_once_leave_one_of_each(server: GitServer) -> None:
     for number in range(3):
         async with scenario(server, f"two-{number}") as (api, _):
@@ -168,6 +172,7 @@ async def test_two_replicas_at_once_leave_one_of_each(server: GitServer) -> None
 
 
 @pytest.mark.parametrize("branch", [OUTCOMES, "main"])
+@pytest.mark.fault(11, 13)
 async def test_a_push_that_arrives_after_its_process_died_doubles_nothing(server: GitServer, branch: str) -> None:
     """The push of the dead process is held back until the next one pushes, and is delivered just before."""
     late: list[tuple[Handler, bytes]] = []
@@ -230,6 +235,7 @@ async def test_a_status_that_somebody_else_changes_at_the_same_time_is_not_overw
         assert api.stored(CANARY_RUNS, "prod", "r1")["status"]["reason"] == "edited 3"
 
 
+@pytest.mark.fault(14)
 async def test_what_another_replica_finished_is_never_taken_back(server: GitServer) -> None:
     server.stop()
     async with scenario(server, "finished") as (api, _):

@@ -204,6 +204,7 @@ async def test_a_wrong_token_is_told_apart(dialect: Dialect, forge: Forge) -> No
         (429, {"RateLimit-Reset": "@300"}, "Too Many Requests", 300),
     ],
 )
+@pytest.mark.fault(23)
 async def test_a_throttled_forge_is_left_alone(dialect: Dialect, status: int, headers: dict[str, str], text: str, seconds: int) -> None:
     clock = Clock()
     throttles = Throttles(clock)

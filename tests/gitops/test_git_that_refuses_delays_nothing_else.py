@@ -84,6 +84,7 @@ async def test_a_server_that_is_down_is_written_to_when_it_is_back(server: GitSe
 
 
 @pytest.mark.parametrize(("code", "reason"), [(503, "Unreachable"), (429, "Throttled"), (0, "Unreachable")])
+@pytest.mark.fault(23)
 async def test_a_server_in_trouble_is_tried_again(server: GitServer, fleet: str, api: Api, code: int, reason: str) -> None:
     def fault(handler: Handler) -> bool:
         handler.answer(code, b"busy") if code else handler.cut()
@@ -98,6 +99,7 @@ async def test_a_server_in_trouble_is_tried_again(server: GitServer, fleet: str,
         await until(lambda: settled(api))
 
 
+@pytest.mark.fault(9)
 async def test_a_repository_that_is_not_there_blocks_its_sink_only(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet))
     api.add(GIT_SINKS, sink(f"{server.url}/gone.git", name="gone"))
@@ -107,6 +109,7 @@ async def test_a_repository_that_is_not_there_blocks_its_sink_only(server: GitSe
         await until(lambda: condition(api, "Stalled", "gone") == ("True", "Forbidden"))
 
 
+@pytest.mark.fault(31)
 async def test_a_server_that_hangs_delays_no_other(server: GitServer, fleet: str, api: Api, tmp_path: Path) -> None:
     release = threading.Event()
     slow = GitServer(tmp_path / "slow", fault=lambda _: not release.wait(60))
@@ -128,6 +131,7 @@ async def test_a_server_that_hangs_delays_no_other(server: GitServer, fleet: str
 
 
 @pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.fault(5)
 async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
     server: GitServer, fleet: str, api: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
@@ -161,6 +165,7 @@ async def test_a_wrong_password_is_tried_once_until_the_secret_changes(
         assert text not in seen
 
 
+@pytest.mark.fault(5)
 async def test_a_secret_that_is_mended_while_the_old_one_is_refused_is_tried_at_once(
     server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +201,7 @@ async def test_a_new_process_tries_blocked_credentials_once(server: GitServer, f
 
 
 @pytest.mark.parametrize("token", [True, False])
+@pytest.mark.fault(30)
 async def test_secrets_are_fluxs_and_reach_neither_arguments_nor_files(
     server: GitServer, fleet: str, api: Api, tmp_path: Path, token: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ async def test_a_secret_that_is_made_later_is_found(server: GitServer, fleet: st
 # ------------------------------------------------------------------------------------------------------- refused pushes
 
 
+@pytest.mark.fault(7, 28)
 async def test_a_protected_branch_blocks_reverts_and_not_records(server: GitServer, fleet: str, api: Api) -> None:
     server.hook("fleet", "pre-receive", PROTECT)
     api.add(GIT_SINKS, sink(fleet))
@@ -340,6 +347,7 @@ async def test_one_refused_file_does_not_hold_up_the_others(server: GitServer, a
 
 
 @pytest.mark.slow
+@pytest.mark.fault(7, 32)
 async def test_a_closed_branch_is_not_knocked_at_once_for_each_run(server: GitServer, api: Api) -> None:
     names = [f"a{number}" for number in range(10)]
     url = server.create("many", {f"apps/{name}.yaml": MANIFEST.replace("podinfo", name) for name in names})
@@ -364,6 +372,7 @@ async def test_a_closed_branch_is_not_knocked_at_once_for_each_run(server: GitSe
     assert len(subjects(server, "many")) == 11
 
 
+@pytest.mark.fault(4)
 async def test_a_branch_that_never_stands_still_does_not_hold_up_the_other(
     server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,13 +391,16 @@ async def test_a_branch_that_never_stands_still_does_not_hold_up_the_other(
     async with running(api, clock=clock) as outbox:
         await until(lambda: state(api, "revert/fleet") == ("Retrying", "Overtaken"))
         assert state(api)[0] == "Done"
+        assert outbox.age > 500  # the run ended some minutes ago
         server.fault = None
         clock.ahead += 61
         outbox._wake.set()
         await until(lambda: settled(api))
+        assert outbox.age == 0
     assert sum("revert" in line for line in subjects(server)) == 1
 
 
+@pytest.mark.fault(1)
 async def test_a_competing_pusher_costs_a_second_look_and_both_changes_stay(server: GitServer, fleet: str, api: Api) -> None:
     left = [3]
 
@@ -410,6 +422,7 @@ async def test_a_competing_pusher_costs_a_second_look_and_both_changes_stay(serv
 
 
 @pytest.mark.parametrize("theirs", [GOOD, "ghcr.io/acme/podinfo:7.0.0"])
+@pytest.mark.fault(2, 3)
 async def test_a_person_who_is_faster_with_the_same_line_wins(server: GitServer, fleet: str, api: Api, theirs: str) -> None:
     def race(handler: Handler) -> bool:
         if "info/refs?service=git-receive-pack" in handler.path and "theirs" not in subjects(server):
@@ -428,6 +441,7 @@ async def test_a_person_who_is_faster_with_the_same_line_wins(server: GitServer,
 # ------------------------------------------------------------------------------------------------------- lost replies
 
 
+@pytest.mark.fault(13)
 async def test_a_reply_that_is_lost_after_the_push_doubles_nothing(server: GitServer, fleet: str, api: Api) -> None:
     lost: list[str] = []
 
@@ -513,6 +527,7 @@ async def test_a_bug_neither_ends_the_outbox_nor_makes_it_spin(
     assert "KeyError" in caplog.text
 
 
+@pytest.mark.fault(30)
 async def test_a_sink_that_cannot_be_read_says_so_and_works_when_mended(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink("ext::sh -c x"))
     api.add(CANARY_RUNS, run("r1"))
@@ -588,6 +603,7 @@ async def test_a_secret_that_may_not_be_read_blocks_until_it_may(server: GitServ
         await until(lambda: settled(api))  # the next question is answered
 
 
+@pytest.mark.fault(10)
 async def test_a_damaged_mirror_is_mended_on_the_way(server: GitServer, fleet: str, api: Api, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -613,6 +629,7 @@ echo 'Host key verification failed.' >&2; exit 255
 """
 
 
+@pytest.mark.fault(6)
 async def test_ssh_uses_the_key_and_the_known_hosts_of_the_secret_and_no_others(
     server: GitServer, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -642,6 +659,7 @@ async def test_ssh_uses_the_key_and_the_known_hosts_of_the_secret_and_no_others(
     ("data", "said"),
     [({}, "identity"), ({"identity": "x"}, "known_hosts"), ({"identity": "x", "known_hosts": "y", "password": "z"}, "passphrase")],
 )
+@pytest.mark.fault(6)
 async def test_ssh_without_known_hosts_is_refused(api: Api, data: dict[str, str], said: str) -> None:
     api.add(SECRETS, secret(**data))
     api.add(GIT_SINKS, sink("git@git.example:fleet.git", repository={"secretRef": {"name": "git"}}))

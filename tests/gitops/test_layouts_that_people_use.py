@@ -35,6 +35,7 @@ def workload(layout: str = "") -> Workload:
 
 
 @pytest.mark.parametrize("layout", HIGH)
+@pytest.mark.fault(17, 18, 19, 20)
 def test_the_one_value_goes_back_and_nothing_else(layout: str) -> None:
     files, file, path = HIGH[layout]
     decided = plan(at(files, NEW), workload(layout))

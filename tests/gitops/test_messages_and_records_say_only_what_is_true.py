@@ -52,6 +52,7 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize("reason", FORGERIES)
+@pytest.mark.fault(29)
 def test_no_reason_can_forge_a_trailer(reason: str) -> None:
     it = parsed(reason=reason)
     revert = message.revert_message(it, CLUSTER, [(BAD, GOOD)])
@@ -63,6 +64,7 @@ def test_no_reason_can_forge_a_trailer(reason: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
+@pytest.mark.fault(29)
 def test_any_reason_stays_on_its_line(reason: str) -> None:
     text = message.revert_message(parsed(reason=reason), CLUSTER, [(BAD, GOOD)])
     assert len(text.splitlines()) == len(text.split("\n")) - 1 == len(message.revert_message(parsed(), CLUSTER, [(BAD, GOOD)]).splitlines())
@@ -140,6 +142,7 @@ def test_a_long_history_is_thinned_and_keeps_what_went_wrong() -> None:
 
 
 @pytest.mark.parametrize("what", ["reason", "checks", "queries", "images", "history"])
+@pytest.mark.fault(29)
 def test_a_record_is_never_larger_than_32_kib(what: str) -> None:
     check = {"name": "c", "query": "q" * 400, "verdict": "Fail"}
     huge = {
@@ -163,6 +166,7 @@ def test_a_query_with_a_password_in_a_url_is_scrubbed() -> None:
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b", "", ".", "..", "A", "a\nb", "-a"])
+@pytest.mark.fault(30)
 def test_no_path_is_built_from_a_name_that_is_none(name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         record.folder_of(parsed(canary=name), CLUSTER)

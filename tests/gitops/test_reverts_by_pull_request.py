@@ -94,6 +94,7 @@ async def test_a_poll_that_finds_nothing_new_writes_nothing(server: GitServer) -
             assert one.server.git(one.repo, "rev-list", "--count", f"main..{HEAD}").strip() == "1"
 
 
+@pytest.mark.fault(24)
 async def test_a_no_is_remembered_and_the_next_run_may_ask_anew(server: GitServer) -> None:
     async with scene(server) as one:
         one.sink(onFailure=ASKING)
@@ -154,6 +155,7 @@ async def test_a_revert_by_hand_closes_it(server: GitServer) -> None:
         assert one.model.pulls[0].state == "closed"
 
 
+@pytest.mark.fault(24)
 async def test_a_base_that_moved_is_proposed_anew(server: GitServer) -> None:
     async with scene(server) as one:
         one.sink(onFailure=ASKING)
@@ -169,6 +171,7 @@ async def test_a_base_that_moved_is_proposed_anew(server: GitServer) -> None:
         assert len(one.model.pulls) == 1
 
 
+@pytest.mark.fault(24)
 async def test_what_others_add_to_our_branch_is_never_overwritten(server: GitServer) -> None:
     async with scene(server) as one:
         one.sink(onFailure=ASKING)
@@ -192,6 +195,7 @@ async def test_what_others_add_to_our_branch_is_never_overwritten(server: GitSer
 
 
 # ------------------------------------------------------------------------------------------------ auto, and changes of mind
+@pytest.mark.fault(7)
 async def test_auto_pushes_where_it_may_and_asks_where_it_may_not(server: GitServer) -> None:
     async with scene(server) as one:
         one.sink(onFailure={"delivery": "auto"})
@@ -306,6 +310,7 @@ async def test_a_secret_without_a_token_concerns_the_forge_alone(server: GitServ
             assert "token" in one.effect("pr")["error"]
 
 
+@pytest.mark.fault(23)
 async def test_a_forge_that_wants_to_be_left_alone_is_left_alone_by_all_sinks(server: GitServer) -> None:
     async with scene(server) as one:
         one.model.fault = lambda _: web.Response(status=429, headers={"Retry-After": "300"}, text="slow down")
@@ -338,6 +343,7 @@ async def test_an_unknown_forge_says_what_to_set(server: GitServer) -> None:
         assert one.said("record") == ("Done", "")
 
 
+@pytest.mark.fault(29)
 async def test_words_from_the_cluster_cannot_speak_for_us(server: GitServer) -> None:
     """A reason with a marker of another run, a fence and a mention."""
     async with scene(server) as one:

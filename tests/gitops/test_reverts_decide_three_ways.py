@@ -45,6 +45,7 @@ def decide(files: Mapping[str, str | bytes], of: Workload | None = None) -> Plan
     ("there", "verdict"),
     [(BAD, Verdict.EDIT), (OLD, Verdict.ALREADY_REVERTED), (THIRD, Verdict.SUPERSEDED), (f"{BAD}@sha256:0", Verdict.SUPERSEDED)],
 )
+@pytest.mark.fault(2, 3)
 def test_the_branch_is_compared_with_the_failed_image_and_the_one_before(there: str, verdict: Verdict) -> None:
     decided = decide({"a.yaml": manifest({"podinfo": there})})
     assert decided.verdict is verdict
@@ -56,6 +57,7 @@ def test_the_branch_is_compared_with_the_failed_image_and_the_one_before(there: 
         assert "a.yaml" in decided.explanation
 
 
+@pytest.mark.fault(17)
 def test_all_containers_go_back_together_and_init_containers_with_them() -> None:
     both = workload(failed={"podinfo": BAD, "setup": "s:2", "proxy": "p:1"}, previous={"podinfo": OLD, "setup": "s:1", "proxy": "p:1"})
     decided = decide({"a.yaml": manifest({"podinfo": BAD, "proxy": "p:1"}, init={"setup": "s:2"})}, both)
@@ -74,11 +76,13 @@ def test_what_is_half_reverted_is_finished_and_what_has_half_moved_on_is_left() 
 @pytest.mark.parametrize(
     ("failed", "before"), [("r:5000/x:2@sha256:bb", "r:5000/x:1@sha256:aa"), ("x@sha256:bb", "x@sha256:aa"), ("x:2", "x@sha256:aa")]
 )
+@pytest.mark.fault(18)
 def test_tag_and_digest_go_back_as_one(failed: str, before: str) -> None:
     decided = decide({"a.yaml": manifest({"podinfo": failed})}, workload(failed={"podinfo": failed}, previous={"podinfo": before}))
     assert decided.edits == {"a.yaml": manifest({"podinfo": before}).encode()}
 
 
+@pytest.mark.fault(17)
 def test_other_workloads_with_the_same_image_are_left_alone() -> None:
     mine, other = manifest({"podinfo": BAD}), manifest({"podinfo": BAD}, name="podinfo-batch")
     daemon = manifest({"podinfo": BAD}, head="apps/v1 DaemonSet")
@@ -101,6 +105,7 @@ def test_a_manifest_that_names_the_namespace_beats_one_that_does_not() -> None:
     assert list(decide(files).edits) == ["prod.yaml"]
 
 
+@pytest.mark.fault(15, 16)
 def test_several_places_are_never_a_guess() -> None:
     files = {"prod.yaml": manifest({"podinfo": BAD}), "staging.yaml": manifest({"podinfo": THIRD})}
     decided = decide(files)
@@ -203,5 +208,6 @@ def test_a_pattern_of_many_stars_costs_no_more_than_others() -> None:
         ("a@sha256:x", "a"),
     ],
 )
+@pytest.mark.fault(18)
 def test_the_port_of_a_registry_is_no_tag(image: str, name: str) -> None:
     assert repository(image) == name

@@ -10,7 +10,8 @@ import pytest
 from canary.api.canaryrun import SourceInfo
 from canary.core.errors import CanaryError, Forbidden, Retryable
 from canary.engine.runs import Runs
-from canary.gitops.provenance import APPLICATIONS, GIT_REPOSITORIES, HELM_RELEASES, KUSTOMIZATIONS, oid, source_of
+from canary.gitops.deliverers import APPLICATIONS, HELM_RELEASES, KUSTOMIZATIONS
+from canary.gitops.provenance import GIT_REPOSITORIES, oid, source_of
 from canary.kube.resource import CANARY_RUNS, DEPLOYMENTS, GIT_SINKS, Object
 from canary.targets.registry import target
 from tests.engine.test_runs_are_opened_and_closed_once import canary, close, sight, sink, stored

@@ -11,10 +11,13 @@ import pytest
 import yaml
 
 from canary.api.gitsink import GitSink, GitSinkSpec, parse_git_sink
+from canary.core.conditions import BREAKER_OPEN, REJECTED_RELEASE
 from canary.core.errors import Conflict, Forbidden, NotFound, Rejected, Retryable
-from canary.gitops import failures
+from canary.gitops import breaker, failures
+from canary.gitops.breaker import RETRY
 from canary.gitops.forges.address import detect
 from canary.gitops.message import revert_message
+from canary.gitops.promotions import PATIENCE
 from canary.gitops.proposals import head_of
 from canary.gitops.provenance import ANNOTATION
 from canary.gitops.revert import Verdict
@@ -45,6 +48,7 @@ def test_the_example_is_accepted_and_shows_the_defaults() -> None:
     assert spec.repository.branch == least.repository.branch
     assert spec.on_failure == least.on_failure
     assert spec.records == least.records
+    assert spec.breaker == least.breaker
     assert spec.limits.max_bytes == least.limits.max_bytes
 
 
@@ -55,10 +59,11 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def test_what_later_sections_add_is_accepted_and_is_no_default() -> None:
     first, *more = (yaml.safe_load(text) for text in _sinks())
-    assert len(more) == 3
+    assert len(more) == 4
     spec = parse_git_sink(functools.reduce(_merged, more, first)).spec
     assert (spec.on_failure.delivery, spec.statuses.target, spec.identity.signing.type) == ("pullRequest", "commit", "ssh")
     assert spec.on_success.tag
+    assert (spec.on_bootstrap.primary, example().spec.on_bootstrap.primary) == ("promoted", "template")
     least = example().spec
     assert (least.on_failure.delivery, least.statuses.target, least.identity.signing.type) == ("push", "none", "none")
     assert not least.on_success.tag
@@ -72,6 +77,9 @@ def test_what_the_page_says_of_names_is_so() -> None:
     assert "`canary/<cluster>/<namespace>/<canary>`" in TEXT
     assert "`canary/<cluster>/<namespace>/<canary>/<run>`" in TEXT
     assert f"`{ANNOTATION}`" in TEXT
+    assert re.search(rf"annotate --overwrite canary podinfo {re.escape(RETRY)}=[0-9a-f]{{16}}\n", TEXT)
+    assert all(f"`{word}`" in TEXT for word in (BREAKER_OPEN, REJECTED_RELEASE, "canary_git_breaker_open"))
+    assert f"Git has {'five' if PATIENCE == 5 else PATIENCE} seconds" in TEXT
     for host in ("github.com", "acme.ghe.com", "gitlab.com", "codeberg.org", "bitbucket.org", "gitlab.acme.example", "github.acme.example"):
         assert detect(f"https://{host}/acme/fleet.git")
     for name in ("gitea", "forgejo", "bitbucket"):
@@ -87,7 +95,7 @@ def _reasons() -> set[str]:
     said = {reason for reason, _, _ in failures._TABLE}
     sources = "".join(path.read_text() for folder in ("", "forges/") for path in (ROOT / "canary/gitops").glob(f"{folder}*.py"))
     said |= set(re.findall(r'(?:reason=|Failure\()"([A-Z]\w+)"', sources))
-    said |= {verdict.value for verdict in Verdict if verdict is not Verdict.EDIT}
+    said |= {verdict.value for verdict in Verdict if verdict is not Verdict.EDIT} | {breaker.REASON}
     said -= {"Stale"}  # recomputed at once, never shown
     return said | {error.reason for error in (Conflict, Forbidden, NotFound, Rejected, Retryable)}
 

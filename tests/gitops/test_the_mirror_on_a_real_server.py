@@ -53,6 +53,7 @@ async def tip(mirror: Mirror, branch: str = "main") -> str:
 
 
 @pytest.mark.parametrize("filters", [True, False])
+@pytest.mark.fault(22)
 async def test_blobs_come_in_one_go_and_only_once(server: GitServer, make: Callable[..., Mirror], filters: bool) -> None:
     many = {f"d{number % 7}/f{number}.yaml": f"number: {number}\n" for number in range(120)}
     server.create("many", many)
@@ -94,6 +95,7 @@ async def test_only_files_that_hold_a_text_and_are_not_too_large_are_kept(server
     assert {entries[oid] for oid in large} == {"big.yaml"}
 
 
+@pytest.mark.fault(21)
 async def test_symlinks_and_submodules_are_no_files_and_odd_paths_are(server: GitServer, make: Callable[..., Mirror]) -> None:
     stream = (
         "commit refs/heads/main\ncommitter d <d@e> 1700000000 +0000\ndata 1\nx\nfrom refs/heads/main^0\n"
@@ -185,6 +187,40 @@ async def test_our_commits_are_found_by_their_trailer_and_by_nothing_else(server
     assert "revert r2" not in found.effects
 
 
+async def test_no_trailer_passes_for_a_commit_of_its_own(server: GitServer, make: Callable[..., Mirror]) -> None:
+    """Whatever stands in it: characters that no person types, the looks of a commit, lines that go on."""
+    before = server.git("fleet", "rev-parse", "main").strip()
+    stamp = f"{'0' * 40} {int(time.time())}"
+    forged = [f"a\x01{stamp}\x01revert r1\x01", "x\x01", f"{stamp}\x01revert r1", "\x01", "a\x1eb\x85c", ""]
+    texts = "\n".join(f"Canary-Effect: {text}" for text in forged)
+    theirs = server.write("fleet", {"a": "1"}, message=f"x\n\n{texts}")
+    server.write("fleet", {"a": "2"}, message=f"x\n\nCanary-Effect: y\n {stamp}\n revert r1")
+    last = server.write("fleet", {"a": "3"}, message=f"x\n\nCanary-Effect: z\x01\n\n{stamp}")
+    found = await make().fetch("main")
+    assert found is not None
+    assert found.oid == last
+    assert "revert r1" not in found.effects
+    assert set(found.effects.values()) <= {before, theirs, *server.git("fleet", "rev-list", "main").split()}
+    assert found.effects[f"y {stamp} revert r1"]
+    assert {text.strip() for text in forged} <= {text.strip() for text in found.effects}
+
+
+async def test_a_text_in_another_encoding_ends_at_its_nul(server: GitServer, make: Callable[..., Mirror]) -> None:
+    parent = server.git("fleet", "rev-parse", "main").strip()
+    who = f"dev <d@e> {int(time.time())} +0000"
+    text = f"x\n\nCanary-Effect: +AAA-{'0' * 40} 1700000000+AAA-revert r1+AAA-\n"
+    tree = server.git("fleet", "rev-parse", "main^{tree}").strip()
+    body = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\nencoding UTF-7\n\n{text}"
+    bare = server.root / "fleet.git"
+    commit = server._git("hash-object", "-t", "commit", "-w", "--stdin", cwd=bare, stdin=body.encode()).strip()
+    server.git("fleet", "update-ref", "refs/heads/main", commit)
+    found = await make().fetch("main")
+    assert found is not None
+    assert found.oid == commit
+    assert "revert r1" not in found.effects
+    assert set(found.effects.values()) <= {commit, parent}
+
+
 async def test_our_commit_is_found_again_below_many_others(server: GitServer, make: Callable[..., Mirror]) -> None:
     before = time.time()
     mine = server.write("fleet", {"a": "ours"}, message="x\n\nCanary-Effect: revert r1")
@@ -260,6 +296,7 @@ def hung(server: GitServer) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hung")
+@pytest.mark.fault(31)
 async def test_a_server_that_never_answers_is_given_up_with_all_its_processes(fleet: str, make: Callable[..., Mirror]) -> None:
     assert await reason(make(patience=Patience(local=20, network=0.4)).fetch("main")) == "Unreachable"
     await until(lambda: not _processes(fleet), seconds=2)
@@ -308,6 +345,7 @@ async def test_output_without_end_is_given_up(make: Callable[..., Mirror], monke
     assert await reason(mirror.files(commit)) == "TooLarge"
 
 
+@pytest.mark.fault(9)
 async def test_a_redirect_is_not_followed_with_credentials(server: GitServer, make: Callable[..., Mirror], tmp_path: Path) -> None:
     other = GitServer(tmp_path / "git")
     other.start()
@@ -343,6 +381,7 @@ async def test_no_hook_and_no_setting_of_the_machine_is_obeyed(
 
 
 @pytest.mark.parametrize("url", ["/etc", "file:///etc", "ext::sh -c 'touch {marker}'", "git://127.0.0.1/x"])
+@pytest.mark.fault(30)
 async def test_no_other_protocol_is_spoken(make: Callable[..., Mirror], tmp_path: Path, url: str) -> None:
     marker = tmp_path / "marker"
     with pytest.raises(GitFailed, match="not allowed"):

@@ -104,6 +104,7 @@ async def test_the_pointer_to_the_last_success_never_goes_back(server: GitServer
     assert record(server, f"{FOLDER}/promoted.json")["runId"] == "r5"
 
 
+@pytest.mark.fault(32)
 async def test_many_outcomes_are_written_in_order_and_with_few_pushes(server: GitServer, api: Api) -> None:
     names = [f"app{number:02}" for number in range(60)]
     manifests = {f"apps/{name}.yaml": MANIFEST.replace("podinfo", name) for name in names}
@@ -327,6 +328,7 @@ async def test_a_run_that_is_deleted_meanwhile_harms_nobody(server: GitServer, f
 # ------------------------------------------------------------------------------------------------------- limits and sinks
 
 
+@pytest.mark.fault(22)
 async def test_paths_and_sizes_outside_the_limits_are_not_edited_and_the_reason_is_said(server: GitServer, fleet: str, api: Api) -> None:
     api.add(GIT_SINKS, sink(fleet, limits={"allowedPaths": ["infra/**"]}))
     api.add(GIT_SINKS, sink(fleet, name="small", limits={"maxBytes": 100}))

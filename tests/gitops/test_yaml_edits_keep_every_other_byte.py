@@ -37,6 +37,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("layout", GOLDEN)
+@pytest.mark.fault(19, 20)
 def test_only_the_value_changes(layout: str) -> None:
     before, after = GOLDEN[layout]
     path = next(leaf.path for leaf in leaves(before.format(OLD)) if leaf.path[-1] == "image")
@@ -83,6 +84,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.fault(19, 21)
 def test_what_is_shared_ambiguous_or_no_yaml_is_refused_with_its_reason(case: str) -> None:
     text, reason = REFUSED[case]
     path = next((leaf.path for leaf in (leaves(text) if case not in {"template", "deep"} else ()) if "image" in leaf.path), ("image",))
@@ -97,6 +99,7 @@ def test_a_value_with_a_line_break_is_refused(value: str, quote: str) -> None:
         replace(f"image: {quote}x{quote}\n", {(0, ("image",)): value})
 
 
+@pytest.mark.fault(20)
 def test_a_file_that_is_no_utf8_is_refused() -> None:
     with pytest.raises(Unsafe, match="UTF-8"):
         decode("image: größe".encode("latin-1"))
@@ -117,6 +120,7 @@ def _with(node: object, path: tuple[str | int, ...], value: str) -> object:
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(texts(), st.one_of(PLAIN, WILD), st.data())
+@pytest.mark.fault(19, 20)
 def test_in_any_file_only_the_wanted_leaf_differs(text: str, value: str, data: st.DataObject) -> None:
     try:
         found = leaves(text)

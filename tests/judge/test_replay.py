@@ -120,7 +120,7 @@ def test_the_state_fits_into_a_status(rate: float, known: bool):
 
 
 def test_a_state_of_another_version_is_refused_in_words():
-    with pytest.raises(ValueError, match="version 0; this judge writes 1: begin the run anew"):
+    with pytest.raises(ValueError, match="version 0; this judge writes 2: begin the run anew"):
         SequentialJudge.restore(config(), {"v": 0})
 
 

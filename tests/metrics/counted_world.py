@@ -123,14 +123,14 @@ def page(until_second):
 
 
 @contextmanager
-def prometheus(folder, text, *, ready):
-    """URL of a Prometheus that has scraped `text` once; `ready` is a query that then has an answer."""
+def prometheus(folder, page, *, ready, kind="text/plain; version=0.0.4", features=""):
+    """URL of a Prometheus that has scraped `page` (of this content type) once; `ready` is a query that then has an answer."""
+    body = page.encode() if isinstance(page, str) else page
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            body = text.encode()
             self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -148,6 +148,7 @@ def prometheus(folder, text, *, ready):
         json.dumps({"global": {"scrape_interval": "20s", "scrape_timeout": "20s"}, "scrape_configs": [job]})
     )
     command = [tools.find("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command += [f"--enable-feature={features}"] if features else []
     process = Process("prometheus", [*command, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"], log=folder / "log")
     try:
         until("the page to be scraped", lambda: queries.series(url, ready), 60, interval=0.2, alarm=process.check)

@@ -14,7 +14,7 @@ from bench.rings.world import World
 from canary.gitops.rings import decide as rules
 from canary.gitops.rings.gate import may_begin, turns
 from canary.gitops.rings.standing import Phase, count, passes_at
-from canary.gitops.rings.view import Outcome, Record, tally
+from canary.gitops.rings.view import Head, Outcome, Record, tally
 from tests.rings.support import RINGS, T0, bad, candidates, members, ok, plan, view
 
 SMALL = Scenario(sizes=(3, 6, 12, 20, 40), releases=5, bad=((1, 1.0), (3, 0.3)))
@@ -31,16 +31,23 @@ def test_a_small_fleet_keeps_all_invariants(mode):
     assert report.crashes
 
 
+def test_a_small_fleet_that_goes_back_from_halted_releases_keeps_all_invariants():
+    report = World(replace(SMALL, mode="branch", then="revert", seed=3)).finish()
+    assert report.backs
+    assert report.checks["I9"] == 2 * report.backs
+    assert set(report.passed) >= {"v0", "v2", "v4"}
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
-    mode=st.sampled_from(["gate", "branch"]),
+    mode=st.sampled_from([("gate", "hold"), ("branch", "hold"), ("branch", "revert")]),
     share=st.floats(0.1, 1),
 )
 def test_any_small_fleet_keeps_all_invariants(seed, sizes, mode, share):
     faults = Faults(crash=0.3, lost_reply=0.3, stale=0.3, forger=0.3, partitions=10, partition_length=6 * HOUR, dead=0, ahead=0.1)
-    World(Scenario(sizes=sizes, releases=3, bad=((1, share),), mode=mode, seed=seed, faults=faults)).finish()
+    World(Scenario(sizes=sizes, releases=3, bad=((1, share),), mode=mode[0], then=mode[1], seed=seed, faults=faults)).finish()
 
 
 # ------------------------------------------------------------------------------- the invariants can be broken
@@ -78,10 +85,21 @@ def test_too_many_at_once_a_second_run_two_outcomes_and_doubles_break_theirs(hel
     with pytest.raises(Broken, match="I6"):
         held.finished("v1")
     with pytest.raises(Broken, match="I7"):
-        held.moved("second", "v2", T0)
+        held.moved("second", "v2", T0, before="v1")
     held.wrote("a")
     with pytest.raises(Broken, match="I8"):
         held.wrote("a")
+
+
+def test_a_way_back_from_what_was_not_halted_or_to_what_had_not_passed_breaks_the_ninth(held):
+    assert held.gate("second", "v1", T0 + 9 * HOUR)
+    with pytest.raises(Broken, match="I9: ring first went back from v2, which was not halted"):
+        held.went_back("first", "v2", "v1", T0 + 9 * HOUR)
+    held.halted_at["v2"] = T0
+    assert held.gate("first", "v1", T0)
+    held.went_back("first", "v2", "v1", T0 + 9 * HOUR)
+    with pytest.raises(Broken, match="I9: ring second went back to v1, which it had not passed"):
+        held.went_back("second", "v2", "v1", T0 + 9 * HOUR)
 
 
 @pytest.mark.parametrize("rule", ["opens", "halts", "turns"])
@@ -90,7 +108,7 @@ def test_the_simulation_finds_rules_that_are_broken(monkeypatch, rule):
     if rule == "opens":
         monkeypatch.setattr(rules._Walk, "_skips", lambda *_: True)
     elif rule == "halts":
-        monkeypatch.setattr(rules._Walk, "_halt_of", lambda *_: "")
+        monkeypatch.setattr(rules, "halt_of", lambda *_: None)
         monkeypatch.setattr("canary.gitops.rings.decide.judge", lambda ring, tally, found, *, since, now: (Phase.PASSED, "", since))
     else:
         monkeypatch.setattr("bench.rings.world.turns", lambda view, decision, ring, release, *, now: frozenset(view.members[ring.name]))
@@ -133,6 +151,23 @@ def test_whatever_clusters_say_no_ring_is_skipped_and_no_failure_opens_anything(
         target = decision.targets.get(ring.name)
         if target and may_begin(policy, view, decision, ring, target):
             assert set(turns(view, decision, ring, target, now=moment)) <= set(OF[ring.name])
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, now=st.floats(0, 30 * HOUR), at=st.tuples(*[st.integers(0, 2)] * 3))
+def test_a_ring_goes_back_from_a_halted_release_only_and_to_what_it_had_passed(steps, now, at):
+    moment = T0 + now
+    found = seen(steps, moment)
+    heads = {ring: Head(f"head-{ring}", ("v2", "v1", "")[position], position) for ring, position in zip(OF, at, strict=True)}
+    there = replace(found, heads=heads)
+    hold, back = (rules.decide(plan(mode="branch", halt={"then": then}), there, moment) for then in ("hold", "revert"))
+    assert not any(move.back for move in hold.moves)
+    assert [move for move in back.moves if not move.back] == list(hold.moves)
+    for move in back.moves:
+        if move.back:
+            assert heads[move.ring].release in back.halted
+            assert move.release not in back.halted
+            assert back.standing(move.release, move.ring).passed
 
 
 @settings(max_examples=100, deadline=None)

@@ -83,7 +83,8 @@ async def test_clusters_are_let_in_ring_by_ring(fleet):
         status, text = await ask("/rollback/second-1")
         assert (status, "1 of 5 clusters failed (second-0)" in text) == (200, True)
         _, shown = await get("/rings")
-        assert [one["phase"] for one in shown["plans"][0]["releases"][0]["rings"]] == ["halted"] * 3
+        assert [one["phase"] for one in shown["plans"][0]["releases"][0]["rings"]] == ["passed", "halted", "waiting"]
+        assert shown["plans"][0]["releases"][0]["haltedIn"] == ["second"]
 
 
 async def test_gates_close_when_git_cannot_be_read_for_too_long(fleet, server):

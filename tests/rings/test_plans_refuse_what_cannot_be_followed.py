@@ -24,7 +24,6 @@ GOOD: dict[str, Any] = {
     "metadata": {"name": "podinfo", "namespace": "prod"},
     "spec": {
         "canary": {"namespace": "prod", "name": "podinfo"},
-        "repository": {"url": "https://git.example/fleet.git"},
         "rings": [
             {"name": "first", "bakeTime": "1h30m", "pass": {"succeeded": "95%", "missing": 2, "missingAfter": "6h"}},
             {"name": "second"},
@@ -44,10 +43,9 @@ BAD: dict[str, dict[str, Any]] = {
     "cluster as path": {"rings": [{"name": "a", "clusters": ["../x"]}]},
     "window of four fields": {"rings": [{"name": "a", "windows": [{"cron": "0 9 * *", "duration": "1h"}]}]},
     "unknown mode": {"mode": "push"},
-    "url of a file": {"repository": {"url": "file:///x"}},
+    "unknown end of a halt": {"halt": {"then": "explode"}},
     "time zone that climbs": {"freezes": [{"cron": "* * * * *", "duration": "1h", "tz": "../x"}]},
     "no canary": {"canary": None},
-    "two repositories": {"sinkRef": {"name": "x"}},
 }
 MODEL_ONLY: dict[str, dict[str, Any]] = {
     "two rings of a name": {"rings": [{"name": "a"}, {"name": "a"}]},
@@ -55,6 +53,7 @@ MODEL_ONLY: dict[str, dict[str, Any]] = {
     "a later ring follows the source": {"mode": "branch", "rings": [{"name": "a"}, {"name": "b", "branch": "main"}]},
     "nested folders": {"mode": "overlay", "rings": [{"name": "a", "path": "x"}, {"name": "b", "path": "x/y"}]},
     "queue without branches": {"supersede": "queue"},
+    "rings that have no branches go back": {"halt": {"then": "revert"}},
     "signatures on a shared branch": {"records": {"layout": "shared", "signatures": "required"}},
     "hour 25": {"freezes": [{"cron": "0 25 * * *", "duration": "1h"}]},
     "empty range": {"freezes": [{"cron": "0 5-3 * * *", "duration": "1h"}]},
@@ -87,6 +86,20 @@ def test_bad_values_are_refused_by_the_schema_and_by_the_model(name):
 def test_what_only_the_whole_plan_shows_is_refused_by_the_model(name):
     with pytest.raises(InvalidObject, match="spec"):
         parse_rollout_plan(manifest(MODEL_ONLY[name]))
+
+
+def test_the_refusal_to_go_back_in_mode_gate_says_what_does_it_instead():
+    with pytest.raises(InvalidObject, match=r"halt\.then: revert needs mode branch or overlay.*halt\.inFlight: abort"):
+        parse_rollout_plan(manifest({"halt": {"then": "revert"}}))
+    for mode in ("branch", "overlay"):
+        assert parse_rollout_plan(manifest({"mode": mode, "halt": {"then": "revert"}})).spec.halt.then == "revert"
+
+
+def test_a_plan_names_no_repository():
+    """It is in the repository; what older plans say about it is dropped, as the API server drops what a CRD does not know."""
+    old = manifest({"repository": {"url": "https://git.example/fleet.git"}})
+    assert "repository" not in SCHEMA.prune(copy.deepcopy(old))["spec"]
+    assert parse_rollout_plan(old) == parse_rollout_plan(GOOD)
 
 
 # ----------------------------------------------------------------------------------------------------- windows

@@ -79,6 +79,48 @@ async def test_a_failed_cluster_stops_the_release_before_the_next_ring(fleet):
     assert fleet.head("second") == fleet.head("first")
 
 
+async def test_a_halt_takes_rings_back_by_commits_if_the_plan_says_so(fleet):
+    plan, mirror, memory = rules(**BRANCH, halt={"then": "revert"}), fleet.mirror(), Memory()
+    good = fleet.release("6.1.0")
+    for ring in RINGS:
+        await settled(fleet, plan, mirror, memory=memory)
+        fleet.all_say(ring, "6.1.0")
+    bad = fleet.release("6.2.0")
+    await settled(fleet, plan, mirror, memory=memory)
+    fleet.all_say("first", "6.2.0")
+    await settled(fleet, plan, mirror, memory=memory)
+    assert [fleet.head(ring) for ring in RINGS] == [bad, bad, good]
+    fleet.say("second-1", "6.2.0", result="Failed")
+    _, decision, done = await settled(fleet, plan, mirror, memory=memory)
+    (release,) = decision.halted
+    back = decision.targets["first"]
+    assert [one.what for one in done] == ["evidence", f"ring first back to {back}", f"ring second back to {back}"]
+    assert [fleet.git("diff", "--name-only", ring, good) for ring in RINGS] == [""] * 3
+    assert [fleet.git("rev-parse", f"{ring}^") for ring in ("first", "second")] == [bad, bad]  # nothing is forced
+    assert (await settled(fleet, plan, mirror, memory=memory))[2] == []
+    newer = fleet.release("6.3.0")
+    await settled(fleet, plan, mirror, memory=memory)
+    assert fleet.git("rev-parse", "first^2") == newer
+    assert release in decision.halted
+
+
+async def test_people_may_say_that_a_release_broke_after_it_had_succeeded(fleet):
+    fleet.release("6.1.0")
+    await settled(fleet, rules(**BRANCH))
+    fleet.all_say("first", "6.1.0", ago=60)
+    view, decision = await seen(fleet, rules(**BRANCH))
+    release = view.candidates[0].release
+    assert not decision.halted
+    path = f"fleet/approvals/podinfo/{release}/degraded.yaml"
+    fleet.write({path: "clusters: [first-0, first-7]\nwhy: it leaks\n"})
+    view, decision = await seen(fleet, rules(**BRANCH))
+    assert decision.halted == {release: "1 of 5 clusters failed (first-0 degraded)"}
+    assert f"first-7 is said to have broken with {release}, and has no record of it" in view.problems
+    fleet.write({path: "why: it leaks\n"})
+    view, decision = await seen(fleet, rules(**BRANCH))
+    assert (decision.halted, f"{path} names no `clusters` in which it broke, and is ignored" in view.problems) == ({}, True)
+
+
 async def test_the_next_release_overtakes_a_halted_one(fleet):
     fleet.release("6.1.0")
     await settled(fleet, rules(**BRANCH))

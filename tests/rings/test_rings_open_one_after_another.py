@@ -124,7 +124,17 @@ def test_a_failure_counts_whatever_the_clusters_clock_says():
 
 
 def test_a_release_that_broke_after_its_success_is_a_failure():
-    assert decide(plan(), view([bad("first-0", outcome=Outcome.DEGRADED)]), T0 + HOUR).halted
+    decision = decide(plan(), view([bad("first-0", outcome=Outcome.DEGRADED)]), T0 + HOUR)
+    assert decision.halted == {"v1": "1 of 9 clusters failed (first-0 degraded)"}
+
+
+def test_no_budget_allows_what_broke_after_its_success():
+    rules = plan({"name": "first", "pass": {"succeeded": "50%", "failed": 1}}, {"name": "second"}, halt={"failed": 2})
+    found = decide(rules, view([FIRST[0], bad("first-1", outcome=Outcome.DEGRADED)]), T0 + 9 * HOUR).standing("v1", "first")
+    assert found.phase is Phase.FAILED
+    assert found.why == "1 of 2 succeeded, 1 failed (first-1 degraded); what broke after it had succeeded has not baked"
+    forgiven = view([FIRST[0], bad("first-1", outcome=Outcome.DEGRADED)], resumed={"v1": T0 + HOUR})
+    assert decide(rules, forgiven, T0 + 9 * HOUR).standing("v1", "first").phase is Phase.OPEN
 
 
 def test_a_halt_sticks_when_the_cluster_succeeds_after_all():
@@ -143,6 +153,37 @@ def test_a_reviewed_file_resumes_and_a_new_failure_halts_again():
     worse = decide(plan(), view([bad("first-0"), bad("first-1", at=T0 + 2 * HOUR)], published=published, resumed=resumed), T0 + 3 * HOUR)
     assert worse.halted == {"v1": "1 of 9 clusters failed (first-1)"}
     assert [one.path for one in worse.publish] == [f"podinfo/v1/halt-{int(T0 + HOUR)}.json"]
+
+
+def test_a_halt_is_shown_where_it_began_and_the_others_wait_behind_it():
+    decision = decide(plan(), view([*FIRST, bad("second-1", at=T0 + 2 * HOUR)]), T0 + 3 * HOUR)
+    assert phases(decision) == [Phase.PASSED, Phase.HALTED, Phase.WAITING]
+    assert decision.where == {"v1": ("second",)}
+    assert why(decision, "second") == "1 of 9 clusters failed (second-1)"
+    assert why(decision, "third") == "waiting behind the halt in ring second"
+    assert not any(decision.standing("v1", ring).opens for ring in ("first", "second", "third"))
+
+
+def test_a_halt_in_two_rings_is_in_both():
+    both = decide(plan(halt={"failed": 2}), view([bad("first-0"), bad("third-0")]), T0 + HOUR)
+    assert phases(both) == [Phase.HALTED, Phase.WAITING, Phase.HALTED]
+    assert why(both, "second") == "waiting behind the halt in rings first and third"
+
+
+def test_a_halt_that_is_only_written_down_says_where_it_was_and_one_that_does_not_is_everywhere():
+    first = decide(plan(), view([bad("second-1")]), T0 + HOUR)
+    published = {one.path: one.content for one in first.publish}
+    assert phases(decide(plan(), view(FIRST, published=published), T0 + 9 * HOUR)) == [Phase.PASSED, Phase.HALTED, Phase.WAITING]
+    for text in (b"{}", b"broken", b'{"failed": {"elsewhere": ["x"]}}', b'{"failed": 3}'):
+        unknown = decide(plan(), view(published={"podinfo/v1/halt.json": text}), T0 + HOUR)
+        assert phases(unknown) == [Phase.HALTED] * 3
+
+
+def test_a_newer_release_does_not_hide_where_an_older_one_was_halted():
+    two = candidates("v1", "v2")
+    decision = decide(plan(supersede="latest"), view([*FIRST, bad("second-0")], releases=two), two[0].at + 1)
+    assert [decision.standing("v1", ring).phase for ring in ("second", "third")] == [Phase.HALTED, Phase.WAITING]
+    assert why(decision, "third") == "waiting behind the halt in ring second"
 
 
 def test_failures_within_the_budget_stop_neither_ring_nor_release():
@@ -329,6 +370,91 @@ def test_the_first_ring_is_not_moved_when_it_follows_the_source():
     assert decide(rules, view(releases=TWO, heads=heads(first=1)), TWO[0].at + 1).moves == ()
     own = plan({"name": "first"}, {"name": "second"}, mode="branch")
     assert [move.ring for move in decide(own, view(releases=TWO, heads=heads(first=1)), TWO[0].at + 1).moves] == ["first"]
+
+
+# ------------------------------------------------------------------------------------------------- back by itself
+
+BACK = {"mode": "branch", "halt": {"then": "revert"}}
+KNOWN = [*FIRST, *SECOND, *THIRD]
+"""All rings have passed v1."""
+FAILED = [*KNOWN, *V2, bad("second-0", "v2", at=TWO[0].at + 2 * HOUR)]
+LATE = TWO[0].at + 9 * HOUR
+
+
+def moves(decision):
+    return [(move.ring, move.release, move.back) for move in decision.moves]
+
+
+@pytest.mark.parametrize("mode", ["branch", "overlay"])
+def test_rings_go_back_from_a_halted_release_to_the_one_that_they_had_passed(mode):
+    seen = view(FAILED, releases=TWO, heads=heads(first=0, second=0, third=1))
+    decision = decide(plan(**BACK | {"mode": mode}), seen, LATE)
+    assert moves(decision) == [("first", "v1", True), ("second", "v1", True)]
+    assert why(decision, "first", "v2") == "2 of 2 succeeded; it goes back to v1"
+    assert why(decision, "second", "v2") == "1 of 9 clusters failed (second-0); it goes back to v1"
+    assert why(decision, "third", "v2") == "waiting behind the halt in ring second"
+    assert decide(plan(mode=mode), seen, LATE).moves == ()  # hold
+
+
+def test_what_went_back_stays_there():
+    decision = decide(plan(**BACK), view(FAILED, releases=TWO, heads=heads(first=1, second=1)), LATE)
+    assert decision.moves == ()
+
+
+def test_neither_windows_nor_freezes_keep_a_bad_release():
+    freeze = [{"cron": "0 0 16 1 *", "duration": "240h"}]  # since before v2, and after v1 had passed
+    rules = plan(**BACK, freezes=freeze)
+    before = view(FAILED, releases=TWO, heads=heads(first=1, second=0))
+    assert moves(decide(rules, before, LATE)) == [("second", "v1", True)]
+    after = view(FAILED, releases=TWO, heads=heads(first=1, second=1))
+    assert ask(rules, after, "second-1", LATE, release="v1").open
+    assert not ask(plan(mode="branch", freezes=freeze), after, "second-1", LATE, release="v1").open
+
+
+def test_a_suspended_plan_takes_nothing_back():
+    assert decide(plan(**BACK, suspend=True), view(FAILED, releases=TWO, heads=heads(first=0, second=0)), LATE).moves == ()
+
+
+def test_a_ring_whose_past_nobody_knows_stays_and_says_so():
+    seen = view([*V2, bad("second-0", "v2")], releases=TWO, heads=heads(first=0, second=0))
+    decision = decide(plan(**BACK), seen, LATE)
+    assert decision.moves == ()
+    assert why(decision, "second", "v2").endswith("; no release before this one has passed here, so it does not go back by itself")
+
+
+def test_a_halt_that_no_record_proves_stops_and_takes_nothing_back():
+    """Anybody who may push to the state branch can write one."""
+    path = "podinfo/v2/halt.json"
+    seen = view([*KNOWN, *V2], releases=TWO, heads=heads(first=0, second=1), published={path: b'{"failed": {"second": ["x"]}}'})
+    decision = decide(plan(**BACK), seen, LATE)
+    assert (set(decision.halted), decision.moves) == ({"v2"}, ())
+    assert why(decision, "first", "v2") == "2 of 2 succeeded; no record says so now, so it does not go back by itself"
+
+
+def test_the_ring_that_follows_the_source_is_left_to_people():
+    rings = ({"name": "first", "branch": "main"}, {"name": "second"}, {"name": "third"})
+    decision = decide(plan(*rings, **BACK), view(FAILED, releases=TWO, heads=heads(first=0, second=0)), LATE)
+    assert moves(decision) == [("second", "v1", True)]
+    assert why(decision, "first", "v2") == "2 of 2 succeeded; it follows main, so people revert there"
+
+
+def test_a_newer_release_goes_before_the_way_back():
+    three = candidates("v1", "v2", "v3")
+    seen = view(FAILED, releases=three, heads={ring: replace(one, position=one.position + 1) for ring, one in heads(0, 0, 1).items()})
+    assert moves(decide(plan(**BACK), seen, three[0].at + 1)) == [("first", "v3", False), ("second", "v1", True)]
+
+
+def test_an_older_release_that_was_halted_too_is_not_gone_back_to():
+    three = candidates("v0", "v1", "v2")
+    old = [replace(one, release="v0", finished=one.finished - 9 * HOUR) for one in KNOWN]
+    seen = view([*old, bad("first-0"), *V2, bad("first-1", "v2")], releases=three, heads=dict.fromkeys(("first",), Head("h", "v2", 0)))
+    (move,) = decide(plan({"name": "first"}, **BACK), seen, three[0].at + 9 * HOUR).moves
+    assert (move.release, move.expected, move.back) == ("v0", "h", True)
+
+
+def test_a_resumed_release_goes_forward_again():
+    seen = view(FAILED, releases=TWO, heads=heads(first=1, second=1), resumed={"v2": LATE})
+    assert moves(decide(plan(**BACK), seen, LATE + 1)) == [("first", "v2", False), ("second", "v2", False)]
 
 
 # --------------------------------------------------------------------------------------------------------- gates

@@ -76,7 +76,9 @@ def test_apply_moves_rings_and_ends_with_1_on_a_halt(fleet, tmp_path):
     fleet.say("second-1", "6.1.0", result="Failed")
     done = canary("apply", "--repo", fleet.url, "--plan", PATH, "--cache", str(tmp_path / "cache"))
     assert done.returncode == 1
-    assert "halted" in done.stdout
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[1:3] for row in rows[:3]] == [["first", "passed"], ["second", "halted"], ["third", "waiting"]]
+    assert rows[2][4] == "waiting behind the halt in ring second"
 
 
 @pytest.mark.parametrize(

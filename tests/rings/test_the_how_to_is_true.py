@@ -44,6 +44,6 @@ def test_the_commands_have_options_that_exist():
 
 def test_the_phases_and_the_files_of_people_are_those_of_the_code():
     assert set(re.findall(r"^\| `([a-z]+)` \|", TEXT, re.MULTILINE)) == {phase.value for phase in Phase}
-    for name in (people.BYPASS, people.RESUME, people.ROLLBACK):
+    for name in (people.BYPASS, people.RESUME, people.DEGRADED, people.ROLLBACK):
         assert f"/{name}.yaml" in TEXT
     assert people.TRAILER in TEXT

@@ -91,11 +91,11 @@ def test_the_bad_release_is_taken_back_on_its_rings_branch_and_moves_no_other(to
 
 
 def test_git_shows_why(told):
-    for ring in told[1][-1]["rings"]:
-        assert ring["state"] == "halted"
-        assert ring["why"] == f"1 of {len(RINGS)} clusters failed ({RINGS[FIRST]})"
+    first, *later = told[1][-1]["rings"]
+    assert (first["state"], first["why"]) == ("halted", f"1 of {len(RINGS)} clusters failed ({RINGS[FIRST]})")
+    assert [(ring["state"], ring["why"]) for ring in later] == [("waiting", f"waiting behind the halt in ring {FIRST}")] * len(later)
     shown = [(one["release"].partition("-")[0], one["ring"], one["phase"]) for one in named(told, "standing")]
-    assert shown[: len(RINGS)] == [("5.2.0", ring, "halted") for ring in RINGS]
+    assert shown[: len(RINGS)] == [("5.2.0", ring, "halted" if ring == FIRST else "waiting") for ring in RINGS]
     assert shown[len(RINGS) : 2 * len(RINGS)] == [("5.1.0", ring, "passed") for ring in RINGS]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.tools import CLUSTER, MESH, PINS, ToolMissingError, build, find, missing
+from tests.testbed.tools import CLUSTER, FLUX, MESH, PINS, ToolMissingError, build, crds, find, missing
 from tests.testbed.tools.__main__ import main
 from tests.testbed.tools.find import stamp_file
 from tests.testbed.tools.pins import HERE, Source
@@ -49,10 +49,11 @@ def test_every_version_comes_from_a_committed_go_mod_with_its_checksums():
 
 
 def test_the_pins_are_the_measured_versions():
-    versions = {name: PINS[name].version for name in (*MESH, "helm", "kubeconform")}
+    versions = {name: PINS[name].version for name in (*MESH, *FLUX, "helm", "kubeconform")}
     assert versions == {name: "v1.36.3" for name in CLUSTER} | {
         "etcd": "v3.6.8", "kwok": "v0.8.0", "contour": "v1.33.8", "helm": "v3.22.0", "kubeconform": "v0.8.0",
         "envoy": "1.40.0", "prometheus": "any",
+        "source-controller": "v1.8.5", "kustomize-controller": "v1.9.5", "helm-controller": "v1.6.0",
     }  # fmt: skip
 
 
@@ -86,6 +87,21 @@ def test_a_program_without_stamp_of_another_version_is_not(cache):
     script(cache / "kubeconform", f"# mod\t{KUBECONFORM}\tv0.8.1\th1:x=")
     with pytest.raises(ToolMissingError):
         find("kubeconform")
+
+
+def test_the_crds_of_a_program_are_kept_beside_it_and_make_it_whole(cache, compiler, tmp_path):
+    module = tmp_path / "module"
+    (module / "config" / "crd" / "bases").mkdir(parents=True)
+    (module / "config" / "crd" / "bases" / "things.yaml").write_text("kind: CustomResourceDefinition\n")
+    script(compiler, f'[ "$1" = list ] && echo {module} && exit\n' + compiler.read_text().partition("\n")[2])
+    assert main(["helm-controller"]) == 0
+    assert [path.name for path in crds("helm-controller").iterdir()] == ["things.yaml"]
+    (crds("helm-controller") / "things.yaml").unlink()
+    crds("helm-controller").rmdir()
+    with pytest.raises(ToolMissingError):
+        find("helm-controller")
+    assert main(["helm-controller"]) == 0
+    assert crds("helm-controller").is_dir()
 
 
 def test_a_failed_build_leaves_nothing_and_the_others_go_on(cache, compiler, capsys):

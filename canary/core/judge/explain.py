@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from canary.core.judge.config import JudgeConfig
+from canary.core.judge.pairs import PREFIX
 from canary.core.judge.panel import ERROR_LIMIT, ERRORS, LATENCY, SLOW_LIMIT, Reading
 
 
@@ -48,6 +49,11 @@ def promoted(facts: Facts) -> str:
     else:
         shown = f"error rate is at most {_points(errors.upper)} above primary"
     text = f"Promoted: {shown} ({level:g} %, valid at every look; {_counts(errors)})"
+    text += "".join(
+        f"; bad by {name.removeprefix(PREFIX)} are at most {_points(one.upper)} more"
+        for name, one in facts.readings.items()
+        if name.startswith(PREFIX) and one.limit is not None
+    )
     slow = facts.readings.get(LATENCY)
     if slow is None:
         return f"{text}. Latency was not compared: no buckets were seen."
@@ -83,6 +89,21 @@ def wrong_share(weight: int, canary: int, expected: float) -> str:
     )
 
 
+def doubtful_share(weight: int, canary: int, expected: float, evidence: float) -> str:
+    """Why a mismatch that is not certain yet keeps a version from being promoted."""
+    return (
+        f"Holding: the canary answered {_whole(canary)} requests where its weight ({weight} %) promises about {_whole(expected)}. Had it its "
+        f"share, that would be so in fewer than 1 of {_whole(evidence)} releases: nobody is promoted while telemetry or routing may be wrong."
+    )
+
+
+def unseen(weight: int, canary: int, expected: float) -> str:
+    """Why health alone does not promote: what is not seen cannot be healthy."""
+    seen = f"{_whole(canary)} where its weight ({weight} %) promises about {_whole(expected)}"
+    counted = seen if expected else "the scrapes of both versions have not come together yet"
+    return f"Holding: it is not shown yet that more than half of the canary's requests are seen ({counted}), and what is not seen may fail."
+
+
 def inconclusive(facts: Facts, why: str) -> str:
     """What is missing at the deadline, and what to do."""
     opening = f"Inconclusive after {_span(facts.elapsed)}: "
@@ -102,6 +123,9 @@ def _counts(seen: Reading) -> str:
     slow = seen.name in (LATENCY, SLOW_LIMIT)
     what = f"took longer than {_ms(seen.bound)}" if slow else "failed"
     (n, x), (m, y) = seen.canary, seen.primary
+    if seen.name.startswith(PREFIX):
+        counted = seen.name.removeprefix(PREFIX)
+        return f"{_whole(x)} of {_whole(n)} that {counted} counts of the canary are bad ({_rate((n, x))}), primary {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
     return f"{_whole(x)} of {_whole(n)} canary requests {what} ({_rate((n, x))}), primary {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
 
 
@@ -151,6 +175,8 @@ def _forecast(facts: Facts, seen: Reading) -> str:
 def _target(facts: Facts, seen: Reading) -> str:
     if seen.name == LATENCY:
         return f"show that requests over {_ms(seen.bound)} are no more than tolerated"
+    if seen.name.startswith(PREFIX) and seen.limit is not None:
+        return f"exclude +{_points(seen.limit)} in {seen.name.removeprefix(PREFIX)}"
     if seen.limit is None:
         return f"show fewer than {facts.config.margin.error_ratio:g} times the primary's failures"
     return f"exclude +{_points(seen.limit)}"

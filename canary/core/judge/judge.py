@@ -15,13 +15,13 @@ from canary.core.judge.config import JudgeConfig, OnInconclusive, Steps
 from canary.core.judge.pace import Pace
 from canary.core.judge.panel import ERROR_LIMIT, SLOW_LIMIT, Flow, Panel, Reading
 from canary.core.judge.samples import EMPTY, Arm, Tick
-from canary.core.judge.srm import SampleRatio
+from canary.core.judge.srm import UNSEEN, SampleRatio
 
 Verdict = Literal["continue", "hold", "rollback", "promote", "inconclusive"]
 SUSPICIOUS: Final = 5.0
 """Evidence from which the weight is not raised any more."""
 _TOLERATED: Final = 0.002
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Decision:
 
     Each metric has `fail` and `pass` (e-values), `upper` and `lower` (bounds of the excess over the primary, as shares; for
     thresholds of the canary's own share), `phi`, `needed` (canary requests at half the top weight or more that PASS takes in all)
-    and counts. `sampleRatio` is the check of traffic shares. `fail` is the evidence of all metrics together, which rolls back at 1/alpha,
+    and counts. `sampleRatio` is the check of traffic shares: `fail` that they are wrong, `pass` that more than half of the canary's
+    requests are seen. `fail` is the evidence of all metrics together, which rolls back at 1/alpha,
     and `needed` forecasts the canary requests until all of them have shown health: as many runs take more as take less.
     """
 
@@ -43,16 +44,15 @@ class Decision:
 
 
 class SequentialJudge:
-    """One run of one canary."""
+    """One run of one canary. `history` is the primary's past, `pairs` that of what templates count, by the name of the metric."""
 
-    def __init__(self, config: JudgeConfig, history: Sequence[Tick] = ()) -> None:
+    def __init__(self, config: JudgeConfig, history: Sequence[Tick] = (), pairs: Mapping[str, Sequence[Tick]] | None = None) -> None:
         past = sorted(history, key=lambda tick: tick.ts)
         self._config = config
-        self._panel = Panel(config, past)
+        self._panel = Panel(config, past, pairs or {})
         self._pace = Pace(past)
-        self._shares = SampleRatio()
+        self._shares = SampleRatio(self._panel.strict)
         self._settling: int | None = None
-        self._aligned = False
         self._stepped: float | None = None
         self._ended: tuple[Verdict, int, str] | None = None
         self._panel.tolerate_users(self._pace.traffic)
@@ -62,12 +62,12 @@ class SequentialJudge:
         """The weight to begin with, before any tick."""
         return self._next_weight(0)
 
-    def observe(self, tick: Tick) -> Decision:
-        """Take one tick and decide. Ticks at or before the last one change nothing."""
+    def observe(self, tick: Tick, lacking: str = "") -> Decision:
+        """Take one tick and decide. Ticks at or before the last one change nothing. `lacking` says what else should have been counted."""
         pace = self._pace
         if pace.weight is not None and pace.last is not None and tick.ts <= pace.last:
             return self._decide(pace.weight, "")
-        return self._decide(tick.weight, self._take(tick) if self._ended is None else "")
+        return self._decide(tick.weight, self._missing(tick, lacking) if self._ended is None else "")
 
     def reopen(self) -> None:
         """Let the run go on after a promotion that has not been carried out: while it waits, more is seen, and may speak against it.
@@ -79,16 +79,21 @@ class SequentialJudge:
 
     # ---------------------------------------------------------------------------------------------------- taking a tick
 
+    def _missing(self, tick: Tick, lacking: str) -> str:
+        """Take the tick; what is missing, and rather why than that it is."""
+        missing = self._take(tick)
+        return lacking or missing
+
     def _take(self, tick: Tick) -> str:
         """Update everything; what is missing, or nothing."""
         pace, config = self._pace, self._config
         seconds = pace.advance(tick)
-        steady = self._settling == tick.weight
-        self._settling = tick.weight
-        pace.weight = tick.weight
-        both = _both(tick)
+        both, before = _both(tick), self._settling
+        # a tick in which neither has reported puts both off by as much
+        if before is not None and (before != tick.weight or (both is None and (tick.canary or tick.primary))):
+            self._shares.interrupt(before)
+        self._settling = pace.weight = tick.weight
         if both is None:
-            self._aligned = False
             return _absent(tick)
         canary, primary = both
         pace.count(canary.total, primary.total, tick.weight, seconds)
@@ -98,16 +103,18 @@ class SequentialJudge:
             settled = 2 * tick.weight >= config.compared_weight
             share = min(1.0, seconds / config.max_duration)
             self._panel.observe(canary, primary, share=share, seconds=seconds, settled=settled)
-            if steady and self._aligned and 0 < tick.weight < 100:
-                self._shares.observe(canary.total, canary.total + primary.total, weight=tick.weight, share=share)
+            if tick.pairs is not None:
+                self._panel.pairs.observe(tick.pairs, share=share, seconds=seconds, settled=settled)
+            self._shares.observe(canary.total, primary.total, weight=tick.weight, share=share)
             if self._shares.rejected:
                 self._panel.forfeit_health()
-        self._aligned = bool(canary.total and primary.total)
         if pace.silence:
-            self._aligned = False
+            self._shares.interrupt(tick.weight)
             return pace.silence
         if self._panel.untimed:
             return "the primary's latency is known, the canary's is not: its histogram is missing"
+        if uncounted := self._panel.uncounted:
+            return f"the template of metric {', '.join(uncounted)} counts nothing of the canary"
         return ""
 
     # ------------------------------------------------------------------------------------------------------- the verdict
@@ -125,18 +132,19 @@ class SequentialJudge:
         facts = explain.Facts(config, pace.elapsed, now, fail, self._panel.blamed, readings, pace.traffic)
         if fail >= 1 / config.alpha:
             return "rollback", 0, explain.rolled_back(facts)
-        doubt = self._doubt(now, missing, facts)
-        ready = self._panel.healthy and not self._panel.breached and stay >= pace.loaded and pace.elapsed >= config.min_duration
-        if ready and not doubt and now >= config.max_weight:
+        doubt, withheld = self._doubt(now, missing, facts), self._withheld(now, facts)
+        ready = self._panel.healthy and now >= config.max_weight and stay >= pace.loaded and pace.elapsed >= config.min_duration
+        unseen = "" if self._seen or not ready else explain.unseen(now, self._shares.canary_n, self._shares.expected)
+        if ready and not (doubt or withheld or unseen):
             return "promote", now, explain.promoted(facts)
         if pace.elapsed >= config.max_duration:
-            return self._deadline(now, doubt or self._breached(facts), facts)
+            return self._deadline(now, doubt or withheld, unseen, facts)
         if doubt:
             return "hold", now, doubt
-        weight, breached = self._raise(now), self._breached(facts)
-        if breached and weight == now:
-            return "hold", now, breached
-        return "continue", weight, breached or explain.watching(facts)
+        weight, waits = self._raise(now), withheld or unseen
+        if waits and weight == now:
+            return "hold", now, waits
+        return "continue", weight, waits or explain.watching(facts)
 
     def _doubt(self, now: int, missing: str, facts: explain.Facts) -> str:
         """Why the weight must not rise, or nothing."""
@@ -150,16 +158,25 @@ class SequentialJudge:
             return f"Holding: the canary warms up ({self._pace.elapsed:.0f} of {self._config.warmup:g} s)."
         return ""
 
-    def _breached(self, facts: explain.Facts) -> str:
-        """Why nobody is promoted now, though the weight may still rise within its budget: the primary is no better."""
+    def _withheld(self, now: int, facts: explain.Facts) -> str:
+        """Why nobody is promoted now, though the weight may still rise within its budget: the primary is no better, or shares look wrong."""
         breached = self._panel.breached
-        if breached is None:
-            return ""
-        return explain.primary_fails_too(facts, ERROR_LIMIT if breached is self._panel.error_limit else SLOW_LIMIT)
+        if breached is not None:
+            return explain.primary_fails_too(facts, ERROR_LIMIT if breached is self._panel.error_limit else SLOW_LIMIT)
+        if self._pace.unheard:
+            return "Holding: no request of the canary has been seen lately."
+        shares = self._shares
+        return explain.doubtful_share(now, shares.canary_n, shares.expected, shares.value) if shares.doubted else ""
 
-    def _deadline(self, now: int, doubt: str, facts: explain.Facts) -> tuple[Verdict, int, str]:
+    @property
+    def _seen(self) -> bool:
+        """Whether what the canary's telemetry may leave out is known to be tolerable: under half, or that half might as well fail."""
+        tolerated = self._panel.errors.tolerated
+        return self._shares.shown or (tolerated is not None and tolerated >= UNSEEN)
+
+    def _deadline(self, now: int, doubt: str, unseen: str, facts: explain.Facts) -> tuple[Verdict, int, str]:
         """The author's choice; a promotion still needs data and no suspicion."""
-        reason = explain.inconclusive(facts, doubt)
+        reason = explain.inconclusive(facts, doubt or unseen)
         match self._config.on_inconclusive:
             case OnInconclusive.ROLLBACK:
                 return "rollback", 0, f"{reason} Rolled back, as onInconclusive says."
@@ -169,6 +186,11 @@ class SequentialJudge:
                 return "inconclusive", now, reason
 
     # -------------------------------------------------------------------------------------------------------- the weight
+
+    @property
+    def _decided(self) -> bool:
+        """Whether the comparison may end: where the canary has all the traffic nothing can be shown any more, shares of traffic least of all."""
+        return self._panel.healthy and self._seen and not self._shares.doubted
 
     def _raise(self, now: int) -> int:
         weight = max(now, self._next_weight(now))
@@ -182,7 +204,7 @@ class SequentialJudge:
             since = pace.began if self._stepped is None else self._stepped
             waited = 0.0 if since is None or pace.last is None else pace.last - since
             step = ramp.scheduled(config.step_weights, now=now, waited=waited, interval=config.interval)
-            return step if step < 100 or self._panel.healthy else now
+            return step if step < 100 or self._decided else now
         errors = self._panel.errors
         assert errors.excess is not None
         return ramp.adaptive(
@@ -191,7 +213,7 @@ class SequentialJudge:
             reaction=pace.reaction,
             excess=errors.excess.working,
             tolerated=_TOLERATED if errors.tolerated is None else errors.tolerated,
-            top=config.max_weight if self._panel.healthy else config.compared_weight,
+            top=config.max_weight if self._decided else config.compared_weight,
         )
 
     # ------------------------------------------------------------------------------------------------------- what it says
@@ -217,14 +239,14 @@ class SequentialJudge:
     def _evidence(self, readings: Mapping[str, Reading]) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {name: reading.to_dict(self._least) for name, reading in readings.items()}
         shares = self._shares
-        nothing = {"pass": 1.0, "upper": 1.0, "lower": -1.0, "phi": 1.0, "needed": None, "canaryBad": 0}
+        nothing = {"pass": shares.seen, "upper": 1.0, "lower": -1.0, "phi": 1.0, "needed": None, "canaryBad": 0}
         return found | {"sampleRatio": {"fail": shares.value, **nothing, "canaryRequests": shares.canary_n, "expected": shares.expected}}
 
     # --------------------------------------------------------------------------------------------------------- the state
 
     def state(self) -> dict[str, Any]:
         """Everything it knows, as JSON (at most 4 KiB): enough to continue bit for bit."""
-        run = [self._settling, self._aligned, self._stepped, self._ended and list(self._ended)]
+        run = [self._settling, self._stepped, self._ended and list(self._ended)]
         return {"v": _VERSION, "panel": self._panel.state(), "pace": self._pace.state(), "shares": self._shares.state(), "run": run}
 
     @classmethod
@@ -237,7 +259,7 @@ class SequentialJudge:
             judge._panel.restore(state["panel"])
             judge._pace.restore(state["pace"])
             judge._shares.restore(state["shares"])
-            judge._settling, judge._aligned, judge._stepped, ended = state["run"]
+            judge._settling, judge._stepped, ended = state["run"]
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"state does not fit this configuration ({error}): begin the run anew") from error
         judge._ended = None if ended is None else (ended[0], int(ended[1]), str(ended[2]))

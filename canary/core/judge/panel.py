@@ -14,6 +14,7 @@ from canary.core.judge.comparison import Border, Comparison
 from canary.core.judge.config import JudgeConfig
 from canary.core.judge.evalue import Counts
 from canary.core.judge.latency import Latency, neighbours, slower
+from canary.core.judge.pairs import PREFIX, Pairs
 from canary.core.judge.passage import median
 from canary.core.judge.samples import Arm, Tick
 from canary.core.judge.threshold import Threshold
@@ -71,11 +72,13 @@ class Flow(NamedTuple):
 class Panel:
     """Feeds each tick to every metric and weighs what they say."""
 
-    def __init__(self, config: JudgeConfig, history: Sequence[Tick]) -> None:
+    def __init__(self, config: JudgeConfig, history: Sequence[Tick], pairs: Mapping[str, Sequence[Tick]]) -> None:
         self._config = config
         self.strict = 1 / config.pass_alpha
         margin = config.margin
-        self.errors = Comparison(Border(margin.error_ratio or 1.0, margin.error_rate), prior=_PRIOR, strict=self.strict, passing=True)
+        border = Border(margin.error_ratio or 1.0, margin.error_rate)
+        self.errors = Comparison(border, prior=_PRIOR, strict=self.strict, passing=True)
+        self.pairs = Pairs(border, strict=self.strict, history=pairs)
         self.latency = Latency(margin, self.strict)
         limits = config.thresholds
         self.error_limit = None if limits.error_rate is None else Threshold(limits.error_rate, self.strict)
@@ -110,15 +113,19 @@ class Panel:
         return self._config.thresholds.slow_ms or 0.0
 
     def tolerate_users(self, traffic: float | None) -> None:
-        """Widen what PASS tolerates to `maxExcessPerHour` bad responses at this traffic; once, before PASS takes its first bet."""
+        """Widen what PASS tolerates to `maxExcessPerHour` bad responses at this traffic; once, before PASS takes its first bet.
+
+        Not before it may bet: the traffic of a first tick is a few requests more or less, and half of them would allow twice the harm.
+        """
         users = self._config.max_excess_per_hour
-        if self.widened or not users or not traffic:
+        if self.widened or not users or not traffic or not self.errors.dispersion.known:
             return
         self.widened = True
         excess = min(0.5, users / 3600 / traffic)
         if self.errors.tolerated is not None:
             self.errors.tolerated = max(self.errors.tolerated, excess)
         self.latency.tolerate(max(self.latency.tolerated, excess))
+        self.pairs.tolerate(excess)
 
     def observe(self, canary: Arm, primary: Arm, *, share: float, seconds: float, settled: bool) -> None:
         """Take one tick of which both arms are known."""
@@ -141,7 +148,7 @@ class Panel:
 
     def forfeit_health(self) -> None:
         """Give up all evidence of health so far."""
-        for one in (self.errors, *self.latency.comparisons):
+        for one in (self.errors, *self.latency.comparisons, *self.pairs.each.values()):
             one.forfeit_health()
 
     @property
@@ -153,19 +160,19 @@ class Panel:
             parts[ERROR_LIMIT] = self.error_limit.fail
         if self.slow_limit is not None:
             parts[SLOW_LIMIT] = self.slow_limit.fail
-        return parts
+        return parts | {f"{PREFIX}{name}": one.fail for name, one in self.pairs.each.items()}
 
     @property
     def fail(self) -> float:
         """Evidence that something is worse than tolerated."""
-        parts = self._parts
-        return sum(_WEIGHTS[name] * value for name, value in parts.items()) / sum(_WEIGHTS[name] for name in parts)
+        parts, weights = self._parts, _WEIGHTS | self.pairs.weights
+        return sum(weights[name] * value for name, value in parts.items()) / sum(weights[name] for name in parts)
 
     @property
     def blamed(self) -> str:
         """The metric with the largest part in it."""
-        parts = self._parts
-        return max(parts, key=lambda name: _WEIGHTS[name] * parts[name])
+        parts, weights = self._parts, _WEIGHTS | self.pairs.weights
+        return max(parts, key=lambda name: weights[name] * parts[name])
 
     @property
     def breached(self) -> Threshold | None:
@@ -180,15 +187,24 @@ class Panel:
         return tail is not None and tail.canary_n == 0 and self.errors.canary_n >= _UNCOMPARED
 
     @property
+    def uncounted(self) -> list[str]:
+        """Metrics whose templates count nothing of a canary that has traffic."""
+        return self.pairs.uncounted() if self.errors.canary_n >= _UNCOMPARED else []
+
+    @property
+    def _passing(self) -> list[Comparison]:
+        """All that must show health."""
+        tail = self.latency.tail
+        return [self.errors, *([] if tail is None else [tail]), *self.pairs.each.values()]
+
+    @property
     def healthy(self) -> bool:
         """Whether every metric that takes part has shown health."""
-        tail = self.latency.tail
-        return self.errors.passed >= self.strict and (tail is None or tail.passed >= self.strict)
+        return all(one.passed >= self.strict for one in self._passing)
 
     def needed(self, flow: Flow) -> int | None:
         """Canary requests under a settled weight, in all, until every metric has shown health: the last one counts."""
-        parts = [self.errors] if self.latency.tail is None else [self.errors, self.latency.tail]
-        return _in_all(self.errors.settled, median([one.ahead(self.strict, *flow) for one in parts]))
+        return _in_all(self.errors.settled, median([one.ahead(self.strict, *flow) for one in self._passing]))
 
     def readings(self, flow: Flow) -> dict[str, Reading]:
         """Every metric as of now."""
@@ -200,12 +216,12 @@ class Panel:
         for name, limit in ((ERROR_LIMIT, self.error_limit), (SLOW_LIMIT, self.slow_limit)):
             if limit is not None:
                 found[name] = self._limit(name, limit)
-        return found
+        return found | {f"{PREFIX}{name}": self._read(f"{PREFIX}{name}", one, flow) for name, one in self.pairs.each.items()}
 
     def _read(self, name: str, one: Comparison, flow: Flow, *, fail: float | None = None, bound: float | None = None) -> Reading:
         excess = one.excess
         assert excess is not None  # of the comparisons that can pass
-        upper = min(excess.upper, one.tolerated) if one.tolerated and one.passed >= self.strict and name == ERRORS else excess.upper
+        upper = min(excess.upper, one.tolerated) if one.tolerated and one.passed >= self.strict and name != LATENCY else excess.upper
         return Reading(
             name=name,
             fail=one.fail if fail is None else fail,
@@ -242,6 +258,8 @@ class Panel:
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = {"errors": self.errors.state(), "timed": self._timed, "widened": self.widened}
+        if self.pairs.each:
+            found["pairs"] = self.pairs.state()
         if self._timed:
             found |= {"latency": self.latency.state(), "slowTolerated": self.latency.tolerated}
         if self.error_limit is not None:
@@ -252,6 +270,7 @@ class Panel:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.errors.restore(state["errors"])
+        self.pairs.restore(state.get("pairs", {}))
         self._timed, self.widened = bool(state["timed"]), bool(state["widened"])
         if self._timed:
             self.latency.restore(state["latency"], float(state["slowTolerated"]))

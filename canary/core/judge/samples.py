@@ -35,13 +35,15 @@ class Arm:
 class Tick:
     """One scrape interval. `ts` is its end in seconds (any epoch); an arm is None when there is no data, which is not no traffic.
 
-    `weight` is the canary's share of traffic in percent during the tick.
+    `weight` is the canary's share of traffic in percent during the tick. `pairs` has canary and primary of what templates count, by the
+    name of the metric; None when that is not known.
     """
 
     ts: float
     canary: Arm | None
     primary: Arm | None
     weight: int
+    pairs: Mapping[str, tuple[Arm | None, Arm | None]] | None = None
 
 
 EMPTY = Arm(0, 0)

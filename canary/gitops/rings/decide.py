@@ -2,7 +2,8 @@
 
 A pure function, so that every cluster, a person at a terminal and a simulation of 5,000 clusters come to the same decision from the same
 commits. Rings are never skipped: a release may begin in a ring only if it has passed every ring before. Rings never go back by themselves: a
-release that is older than the one a ring has is not taken, unless a rollback is recorded. What is not known closes.
+release that is older than the one a ring has is not taken, unless a rollback is recorded, or the plan asks for it when a release is halted. What is not
+known closes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from canary.api.rolloutplan import ApprovalKind, Mode, Ring, RolloutPlan, Supersede, at_least
+from canary.api.rolloutplan import ApprovalKind, Mode, Ring, RolloutPlan, Supersede, Then
 from canary.gitops.rings import state
+from canary.gitops.rings.halts import Halt, halt_of
 from canary.gitops.rings.standing import Phase, Standing, count, judge, moment
 from canary.gitops.rings.view import SKEW, Candidate, Exemption, Head, View
 from canary.gitops.rings.windows import next_time
@@ -24,7 +26,7 @@ CONSIDERED = 20
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Take a ring to a release. `expected`: what the ring's branch must still be; `back`: a recorded rollback."""
+    """Take a ring to a release. `expected`: what the ring's branch must still be; `back`: to an older one."""
 
     ring: str
     release: str
@@ -45,7 +47,7 @@ class Publish:
 class Decision:
     """What holds now. `standings` by release (newest first) and ring; `targets`: the release that each ring should have, by ring.
 
-    `halted`: why, by release. `wake_at`: when a decision may differ without a new commit; infinity for never.
+    `halted`: why, by release; `where`: the rings in which it began. `wake_at`: when a decision may differ without a new commit; infinity for never.
     """
 
     standings: tuple[tuple[Standing, ...], ...]
@@ -53,6 +55,7 @@ class Decision:
     moves: tuple[Move, ...]
     publish: tuple[Publish, ...]
     halted: dict[str, str]
+    where: dict[str, tuple[str, ...]]
     wake_at: float
 
     def standing(self, release: str, ring: str) -> Standing | None:
@@ -66,8 +69,10 @@ def decide(plan: RolloutPlan, view: View, now: float) -> Decision:
     targets = {ring.name: one for ring in plan.spec.rings if (one := walk.target(ring))}
     rows = tuple(walk.explained(one, targets) for one in walk.shown(targets))
     moves = tuple(move for ring in plan.spec.rings if (move := walk.move(ring, targets.get(ring.name))))
-    publish = (*walk.halts(), *walk.folds(rows))
-    return Decision(rows, {name: one.release for name, one in targets.items()}, moves, publish, walk.halted, walk.wake_at)
+    publish = (*walk.files_of_halts(), *walk.folds(rows))
+    halted = {release: halt.why for release, halt in walk.halts.items()}
+    where = {release: halt.rings for release, halt in walk.halts.items()}
+    return Decision(rows, {name: one.release for name, one in targets.items()}, moves, publish, halted, where, walk.wake_at)
 
 
 class _Walk:
@@ -80,7 +85,7 @@ class _Walk:
         self.wake_at = math.inf
         self._numbers = {ring.name: number for number, ring in enumerate(self.rings)}
         self._rows: dict[str, tuple[Standing, ...]] = {}
-        self.halted = {one.release: why for one in self.candidates if (why := self._halt_of(one))}
+        self.halts: dict[str, Halt] = {one.release: halt for one in self.candidates if (halt := halt_of(plan, view, one))}
 
     def row(self, one: Candidate) -> tuple[Standing, ...]:
         """The release in all rings."""
@@ -100,14 +105,14 @@ class _Walk:
         for one in self.candidates:
             if not done or one.release in held:
                 yield one
-            done = done or self.row(one)[-1].passed
+            done = done or (one.release not in self.halts and self.row(one)[-1].passed)
 
     def explained(self, one: Candidate, targets: Mapping[str, Candidate]) -> tuple[Standing, ...]:
         """A row for readers: where another release goes first, this one does not begin, and it says so."""
         return tuple(self._superseded(one, standing, targets.get(standing.ring)) for standing in self.row(one))
 
     def _superseded(self, one: Candidate, standing: Standing, target: Candidate | None) -> Standing:
-        if standing.phase not in {Phase.OPEN, Phase.WAITING} or target is one:
+        if standing.phase not in {Phase.OPEN, Phase.WAITING} or target is one or one.release in self.halts:
             return standing
         first = next(iter(self._eligible()), None)
         other = target if target and self.candidates.index(target) < self.candidates.index(one) else first
@@ -118,6 +123,12 @@ class _Walk:
 
     def target(self, ring: Ring) -> Candidate | None:
         """What the ring should have now: the newest release that may begin there; None when none may."""
+        found, retreat = self._opened(ring), self._retreat(ring)
+        if retreat and (found is None or self.candidates.index(found) > self.view.heads[ring.name].position):
+            return retreat
+        return found
+
+    def _opened(self, ring: Ring) -> Candidate | None:
         at = self._numbers[ring.name]
         rollback = self.view.rollbacks.get(ring.name)
         for one in self._eligible():
@@ -129,9 +140,20 @@ class _Walk:
             return next((one for one in self.candidates if one.release == rollback.release), None)
         return None
 
+    def _retreat(self, ring: Ring) -> Candidate | None:
+        """Where a ring goes back to from a release that was halted, if the plan says so: the one before that it has passed, at any hour."""
+        head = self.view.heads.get(ring.name)
+        if head is None or head.astray or self.plan.spec.suspend or self.plan.spec.halt.then is Then.HOLD:
+            return None
+        halt, at = self.halts.get(head.release), self._numbers[ring.name]
+        if halt is None or not halt.proven:
+            return None
+        older = self.candidates[head.position + 1 :]
+        return next((one for one in older if one.release not in self.halts and self.row(one)[at].passed), None)
+
     def _eligible(self) -> Sequence[Candidate]:
         """Releases that may open rings, the preferred first, by the plan's rule of what a newer one does to an older one."""
-        alive = [one for one in self.candidates if one.release not in self.halted]
+        alive = [one for one in self.candidates if one.release not in self.halts]
         match self.plan.spec.supersede:
             case Supersede.NEWEST_GOOD:
                 return alive
@@ -154,7 +176,8 @@ class _Walk:
         position = next(at for at, one in enumerate(self.view.candidates) if one.commit == target.commit)
         rollback = self.view.rollbacks.get(ring.name)
         back = position > head.position
-        returning = rollback is not None and rollback.release == target.release and target.at <= rollback.at
+        recorded = rollback is not None and rollback.release == target.release and target.at <= rollback.at
+        returning = recorded or target is self._retreat(ring)
         if position == head.position or back != returning:  # a rollback takes no ring forward, and nothing else takes one back
             return None
         return Move(ring.name, target.release, target.commit, head.commit, back)
@@ -165,14 +188,40 @@ class _Walk:
     # ------------------------------------------------------------------------------------------- one standing
 
     def _standing(self, number: int, ring: Ring, one: Candidate, before: Standing | None) -> Standing:
+        halt, standing = self.halts.get(one.release), self._unhalted(number, ring, one, before)
+        return self._stopped(ring, standing, halt) if halt else standing
+
+    def _stopped(self, ring: Ring, one: Standing, halt: Halt) -> Standing:
+        """A ring of a halted release: the halt began here, or the ring had passed, or it waits behind the halt."""
+        after = self._afterwards(ring, halt) if self.view.heads.get(ring.name, Head()).release == one.release else ""
+        if one.passed and ring.name not in halt.rings:
+            return replace(one, why=f"{one.why}{after}", opens=False)
+        if ring.name in halt.rings or not halt.rings:
+            return replace(one, phase=Phase.HALTED, why=f"{halt.why}{after}", opens=False, passed_at=math.inf)
+        return replace(one, phase=Phase.WAITING, why=f"{halt.behind}{after}", opens=False, passed_at=math.inf)
+
+    def _afterwards(self, ring: Ring, halt: Halt) -> str:
+        """What becomes of a ring that has a halted release."""
+        if self.plan.spec.halt.then is Then.HOLD:
+            return ""
+        if self._follows_source(ring):
+            return f"; it follows {self.plan.spec.source.branch}, so people revert there"
+        if not halt.proven:
+            return "; no record says so now, so it does not go back by itself"
+        back = self._retreat(ring)
+        return (
+            f"; it goes back to {back.release}"
+            if back
+            else "; no release before this one has passed here, so it does not go back by itself"
+        )
+
+    def _unhalted(self, number: int, ring: Ring, one: Candidate, before: Standing | None) -> Standing:
         members = len(self.view.members.get(ring.name, ()))
         tally = self.view.tally(ring.name, one.release)
         found = count(tally, members, now=self.now, resumed=self.view.resumed.get(one.release, -math.inf))
         if found.succeeded < len(tally.good):
             self._wake(tally.good[found.succeeded][0] - SKEW)  # its clock is ahead; it counts when ours is there
         numbers = (members, found.succeeded, found.failed, found.missing)
-        if why := self.halted.get(one.release):
-            return Standing(ring.name, one.release, Phase.HALTED, why, *numbers)
         since, opens, waits = self._opening(number, ring, one, before)
         if since > self.now:
             self._wake(since)
@@ -227,27 +276,15 @@ class _Walk:
 
     # ------------------------------------------------------------------------------------------- state branch
 
-    def _halt_of(self, one: Candidate) -> str:
-        """Why a release is stopped everywhere, or empty. What is published sticks, also when its clusters succeed after all."""
-        resumed = self.view.resumed.get(one.release, -math.inf)
-        failing = sorted(name for ring in self.rings for at, name in self.view.tally(ring.name, one.release).bad if at > resumed)
-        everybody = sum(len(names) for names in self.view.members.values())
-        if failing and len(failing) >= at_least(self.plan.spec.halt.failed, everybody):
-            return f"{len(failing)} of {everybody} clusters failed ({', '.join(failing[:3])}{' and others' if len(failing) > 3 else ''})"
-        path = state.halt_path(self.plan, one.release, resumed)
-        if path in self.view.published:
-            return state.why_halted(self.view.published[path])
-        return ""
-
-    def halts(self) -> Iterator[Publish]:
+    def files_of_halts(self) -> Iterator[Publish]:
         """Halts that nobody has written down yet."""
         for one in self.candidates:
-            if one.release not in self.halted:
+            if one.release not in self.halts:
                 continue
             resumed = self.view.resumed.get(one.release, -math.inf)
             path = state.halt_path(self.plan, one.release, resumed)
             if path not in self.view.published:
-                yield Publish(path, state.halt(self.plan, self.view, one, self.halted[one.release], resumed=resumed))
+                yield Publish(path, state.halt(self.plan, self.view, one, self.halts[one.release].why, resumed=resumed))
 
     def folds(self, rows: Sequence[Sequence[Standing]]) -> Iterator[Publish]:
         """Why rings passed, as far as it is not written down under this very plan."""
@@ -255,5 +292,10 @@ class _Walk:
         for row in rows:
             for one, ring in zip(row, self.rings, strict=True):
                 path = state.fold_path(self.plan, one.release, one.ring)
-                if one.passed and one.members and state.plan_of(self.view.published.get(path, b"")) != plan_id:
+                if (
+                    one.passed
+                    and one.members
+                    and one.release not in self.halts
+                    and state.plan_of(self.view.published.get(path, b"")) != plan_id
+                ):
                     yield Publish(path, state.fold(self.plan, self.view, ring, one))

@@ -17,7 +17,7 @@ from canary.api.rolloutplan import RolloutPlan
 from canary.gitops import record as records
 from canary.gitops.failures import plain
 from canary.gitops.rings.releases import belongs, release_of
-from canary.gitops.rings.view import Candidate, Outcome, Record, Tally, tally
+from canary.gitops.rings.view import SKEW, Candidate, Outcome, Record, Tally, tally
 
 _OUTCOMES = frozenset(Outcome)
 
@@ -109,6 +109,20 @@ def _replaced(found: Iterable[Record]) -> list[Record]:
             later = (other.finished for other in own[number + 1 :] if other.outcome is Outcome.SUCCEEDED)
             result.append(replace(one, replaced=next(later, math.inf)))
     return result
+
+
+def broken(found: Iterable[Record], degraded: Mapping[tuple[str, str], float]) -> tuple[list[Record], list[str]]:
+    """Records with what people saw later: by release and cluster, when a success had turned out to be none. A success clearly after that stands.
+
+    What is said of a cluster that has not succeeded is told: a name with a mistake in it must not pass for having stopped a release.
+    """
+    result: list[Record] = []
+    left = dict(degraded)
+    for one in found:
+        at = left.pop((one.release, one.cluster), -math.inf)
+        broke = one.outcome is Outcome.SUCCEEDED and one.finished <= at + SKEW
+        result.append(replace(one, outcome=Outcome.DEGRADED, finished=at) if broke else one)
+    return result, [f"{cluster} is said to have broken with {release}, and has no record of it" for release, cluster in sorted(left)]
 
 
 def tallies(plan: RolloutPlan, members: Mapping[str, Sequence[str]], found: Iterable[Record]) -> dict[tuple[str, str], Tally]:

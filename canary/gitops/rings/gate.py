@@ -11,9 +11,9 @@ import hashlib
 import itertools
 from dataclasses import dataclass
 
-from canary.api.rolloutplan import InFlight, Ring, RolloutPlan, at_most
+from canary.api.rolloutplan import InFlight, Ring, RolloutPlan, Then, at_most
 from canary.gitops.rings.decide import Decision
-from canary.gitops.rings.view import View
+from canary.gitops.rings.view import Head, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,18 @@ def abort(plan: RolloutPlan, view: View, decision: Decision, *, release: str = "
 
 def may_begin(plan: RolloutPlan, view: View, decision: Decision, ring: Ring, release: str) -> bool:
     """Whether clusters of the ring may begin a release: it is the ring's target, which is open; or the ring has had it and was taken back to it."""
-    if plan.spec.suspend or decision.targets.get(ring.name) != release:
+    if plan.spec.suspend:
         return False
     standing = decision.standing(release, ring.name)
+    if (
+        plan.spec.halt.then is Then.REVERT
+        and standing is not None
+        and standing.passed
+        and view.heads.get(ring.name, Head()).release == release
+    ):
+        return True  # it came back to what it has passed: nothing new, so neither windows nor freezes hold it up
+    if decision.targets.get(ring.name) != release:
+        return False
     rollback = view.rollbacks.get(ring.name)
     returning = rollback is not None and rollback.release == release and bool(view.tally(ring.name, release).said)
     return returning or (standing is not None and standing.opens)

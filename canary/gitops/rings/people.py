@@ -1,8 +1,9 @@
-"""What people decided: approvals, exemptions, resumptions and rollbacks, as reviewed files or as trailers of commits on the source branch.
+"""What people decided or saw: approvals, exemptions, resumptions, rollbacks and damage, as reviewed files or as trailers of commits on the source branch.
 
     <approvals>/<plan>/<release>/<ring>.yaml     the ring may open for the release      (or trailer `Canary-Approve: <plan>/<release>/<ring>`)
     <approvals>/<plan>/<release>/bypass.yaml     no windows and freezes for it; `ring: NAME` begins there
     <approvals>/<plan>/<release>/resume.yaml     failures until now are forgiven
+    <approvals>/<plan>/<release>/degraded.yaml   it broke in `clusters: [NAME]` after it had succeeded there
     <approvals>/<plan>/rollback.yaml             `release: NAME`, and `rings: [NAME]` unless it is all of them
 
 Whoever may merge may decide; that is what the protection of the branch is for. Only the branch's own commits are read, not those that a merge
@@ -26,16 +27,17 @@ from canary.gitops.rings.view import Approval, Exemption, Rollback
 TRAILER = "Canary-Approve"
 RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SUFFIXES = (".yaml", ".yml")
-BYPASS, RESUME, ROLLBACK = "bypass", "resume", "rollback"
+BYPASS, RESUME, DEGRADED, ROLLBACK = "bypass", "resume", "degraded", "rollback"
 
 
 @dataclass(slots=True)
 class Decisions:
-    """By release and ring, by release, by release, and by ring; and what was not understood."""
+    """By release and ring, by release, by release, by release and cluster, and by ring; and what was not understood."""
 
     approvals: dict[tuple[str, str], Approval] = field(default_factory=dict)
     exemptions: dict[str, Exemption] = field(default_factory=dict)
     resumed: dict[str, float] = field(default_factory=dict)
+    degraded: dict[tuple[str, str], float] = field(default_factory=dict)
     rollbacks: dict[str, Rollback] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -84,10 +86,19 @@ def _file(plan: RolloutPlan, found: Decisions, path: str, parts: list[str], cont
                 found.exemptions[release] = Exemption(at, ring, by)
         case [release, name] if name == RESUME:
             found.resumed[release] = at
+        case [release, name] if name == DEGRADED:
+            _degraded(found, path, release, data.get("clusters"), at)
         case [release, ring] if ring in rings:
             found.approvals[release, ring] = Approval(at, by)
         case _:
-            found.problems.append(f"{path} is neither for a ring of the plan nor bypass, resume or rollback")
+            found.problems.append(f"{path} is neither for a ring of the plan nor bypass, resume, degraded or rollback")
+
+
+def _degraded(found: Decisions, path: str, release: str, clusters: object, at: float) -> None:
+    if not isinstance(clusters, list) or not clusters or not all(isinstance(name, str) for name in clusters):
+        found.problems.append(f"{path} names no `clusters` in which it broke, and is ignored")
+    else:
+        found.degraded.update({(release, name): at for name in clusters})
 
 
 def _rollback(found: Decisions, path: str, data: Mapping[str, Any], rings: list[str], at: float, by: str) -> None:  # noqa: PLR0917

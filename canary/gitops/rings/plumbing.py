@@ -13,6 +13,9 @@ from pathlib import Path
 from canary.gitops.command import Git
 from canary.gitops.failures import GitFailed
 
+_FILES = {"100644", "100755"}
+"""Modes of regular files: no symlink and no submodule is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -79,6 +82,13 @@ async def descends(git: Git, new: str, old: str) -> bool:
         return False
 
 
+async def files(git: Git, commit: str, paths: Collection[str]) -> dict[str, str]:
+    """Blobs by path of these files of a commit, and of all files in those that are folders; without a look at the rest of a large tree."""
+    out = await git.run("--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", commit, "--", *paths)
+    rows = [line.partition("\t") for line in out.decode(errors="replace").split("\0") if line]
+    return {path: head.split()[2] for head, _, path in rows if head.split()[0] in _FILES}
+
+
 async def trees(git: Git, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
     """Blobs by file name of folders, given as (commit, path); folders that do not exist are left out."""
     wanted = [place for place in places if "\n" not in place[1]]
@@ -104,7 +114,7 @@ def _tree(raw: bytes, width: int) -> list[tuple[str, str]]:
     while begin < len(raw):
         end = raw.index(b"\0", begin)
         mode, _, name = raw[begin:end].partition(b" ")
-        if mode in {b"100644", b"100755"}:
+        if mode.decode(errors="replace") in _FILES:
             found.append((name.decode(errors="replace"), raw[end + 1 : end + 1 + width].hex()))
         begin = end + 1 + width
     return found

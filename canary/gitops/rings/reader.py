@@ -54,8 +54,14 @@ async def read(source: RingSource, plan: RolloutPlan, memory: Memory | None = No
     members = await found.members()
     decided = await found.people(history)
     said, doubts = evidence.read(plan, await found.filed(members, frozenset(tampered)), candidates)
+    said, unheard = evidence.broken(said, decided.degraded)
     heads = await found.heads(candidates, positions, history)
-    problems = [*(f"{name}: its history is not the one it was; nothing in it counts" for name in tampered), *doubts, *decided.problems]
+    problems = [
+        *(f"{name}: its history is not the one it was; nothing in it counts" for name in tampered),
+        *doubts,
+        *unheard,
+        *decided.problems,
+    ]
     names = {one.release for one in candidates}
     problems += [
         f"ring {name} is to go back to {one.release}, which is no release that is remembered"
@@ -97,11 +103,7 @@ def plan_of(content: bytes, path: str) -> RolloutPlan:
 
 async def contents(source: RingSource, commit: str, *paths: str) -> dict[str, bytes]:
     """Contents of these files of a commit, and of the files in those that are folders."""
-    entries = {
-        one.path: one.oid
-        for one in await source.files(commit)
-        if any(one.path == path or one.path.startswith(f"{path}/") for path in paths)
-    }
+    entries = await plumbing.files(source.git, commit, paths)
     blobs, _ = await source.blobs(commit, [*entries.values()], max_bytes=4 * _SMALL)
     return {path: blobs[oid] for path, oid in entries.items() if oid in blobs}
 
@@ -163,23 +165,23 @@ class _Reading:
 
     async def _signed(self, tips: dict[str, str]) -> dict[str, str]:
         path = self.plan.spec.files.signers
-        entry = next((one for one in await self.source.files(self.tip) if one.path == path), None)
-        if entry is None:
+        listed = (await plumbing.files(self.source.git, self.tip, (path,))).get(path)
+        if listed is None:
             raise NotFound(
                 f"{path} does not exist on {self.plan.spec.source.branch}",
                 hint="signatures are required, and it holds the keys of clusters",
             )
-        blobs, _ = await self.source.blobs(self.tip, [entry.oid], max_bytes=4 * _SMALL)
-        todo = [oid for oid in tips.values() if (entry.oid, oid) not in self.memory.signers]
+        blobs, _ = await self.source.blobs(self.tip, [listed], max_bytes=4 * _SMALL)
+        todo = [oid for oid in tips.values() if (listed, oid) not in self.memory.signers]
         with tempfile.TemporaryDirectory(prefix="canary-signers-") as folder:
             file = Path(folder) / "allowed_signers"
-            await asyncio.to_thread(file.write_bytes, blobs.get(entry.oid, b""))
+            await asyncio.to_thread(file.write_bytes, blobs.get(listed, b""))
             signed = await plumbing.signed_by(self.source.git, todo, file)
-        self.memory.signers |= {(entry.oid, oid): signed.get(oid, "") for oid in todo}
+        self.memory.signers |= {(listed, oid): signed.get(oid, "") for oid in todo}
         for cluster, oid in tips.items():
-            if (signer := self.memory.signers[entry.oid, oid]) != cluster:
+            if (signer := self.memory.signers[listed, oid]) != cluster:
                 self.problems.append(f"{cluster}: {oid[:12]} is signed by {signer or 'nobody who is known'}; nothing in it counts")
-        return {cluster: oid for cluster, oid in tips.items() if self.memory.signers[entry.oid, oid] == cluster}
+        return {cluster: oid for cluster, oid in tips.items() if self.memory.signers[listed, oid] == cluster}
 
     # ---------------------------------------------------------------------------------------------- heads
 

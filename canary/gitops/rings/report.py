@@ -26,6 +26,7 @@ def data(seen: Seen) -> dict[str, Any]:
                 "committedAt": _time(known[row[0].release].at),
                 "images": sorted(known[row[0].release].images),
                 "halted": decision.halted.get(row[0].release),
+                "haltedIn": list(decision.where.get(row[0].release, ())),
                 "rings": [_standing(one) for one in row],
             }
             for row in decision.standings

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from canary.api.rolloutplan import Ring, at_least, at_most
+from canary.gitops.rings.halts import SHOWN
 from canary.gitops.rings.view import SKEW, Tally
-
-SHOWN = 3
-"""Clusters named in a sentence."""
 
 
 class Phase(enum.StrEnum):
-    """WAITING: not open yet. OPEN: its clusters may release. BAKING: enough have succeeded, not long enough ago."""
+    """WAITING: not open yet. OPEN: its clusters may release. BAKING: enough have succeeded, not long enough ago. HALTED: it was stopped here."""
 
     WAITING = "waiting"
     OPEN = "open"
@@ -67,6 +65,7 @@ class Count:
     failed: int
     failing: tuple[str, ...]
     replaced: int
+    degraded: int = 0
 
     @property
     def missing(self) -> int:
@@ -86,7 +85,10 @@ class Count:
 def count(tally: Tally, members: int, *, now: float, resumed: float) -> Count:
     """Successes whose time has come, and failures since the release was last resumed, whatever their time: clocks may be wrong, failures never wait."""
     bad = [cluster for at, cluster in tally.bad if at > resumed]
-    return Count(members, tally.good_until(now + SKEW), len(bad), tuple(sorted(bad)[:SHOWN]), tally.replaced)
+    failing = tuple(tally.named(cluster) for cluster in sorted(bad)[:SHOWN])
+    return Count(
+        members, tally.good_until(now + SKEW), len(bad), failing, tally.replaced, sum(cluster in tally.degraded for cluster in bad)
+    )
 
 
 def judge(ring: Ring, tally: Tally, found: Count, *, since: float, now: float) -> tuple[Phase, str, float]:
@@ -94,6 +96,8 @@ def judge(ring: Ring, tally: Tally, found: Count, *, since: float, now: float) -
     limit = at_most(ring.passing.failed, found.members)
     if found.failed > limit:
         return Phase.FAILED, f"{found}; {limit} may fail", math.inf
+    if found.degraded:  # no budget allows it: the analysis let it pass, so the next ring's would, too
+        return Phase.FAILED, f"{found}; what broke after it had succeeded has not baked", math.inf
     at = passes_at(ring, tally, found, since=since)
     if at <= now:
         return Phase.PASSED, f"{found}", at

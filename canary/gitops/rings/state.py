@@ -74,6 +74,12 @@ def why_halted(content: bytes) -> str:
     return plain(why)[:MAX_WHY] if isinstance(why, str) and why else "it was halted"
 
 
+def halted_rings(plan: RolloutPlan, content: bytes) -> tuple[str, ...]:
+    """Rings of the plan in which clusters had failed when a halt was written; empty when it does not say."""
+    failed = _data(content).get("failed")
+    return tuple(ring.name for ring in plan.spec.rings if isinstance(failed, dict) and failed.get(ring.name))
+
+
 def plan_of(content: bytes) -> str:
     """Under which plan a fold was written; empty when it is none."""
     found = _data(content).get("plan")

@@ -52,12 +52,20 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The records of one release in one ring, counted once and asked often. `good` are (finished, samples) in order of time."""
+    """The records of one release in one ring, counted once and asked often. `good` are (finished, samples) in order of time.
+
+    `degraded`: those of the bad that had succeeded before.
+    """
 
     good: tuple[tuple[float, int], ...] = ()
     bad: tuple[tuple[float, str], ...] = ()
     said: frozenset[str] = frozenset()
     replaced: int = 0
+    degraded: frozenset[str] = frozenset()
+
+    def named(self, cluster: str) -> str:
+        """A cluster that failed, for people."""
+        return f"{cluster} degraded" if cluster in self.degraded else cluster
 
     def good_until(self, at: float) -> int:
         """How many had succeeded at this moment, by their own clocks."""
@@ -77,7 +85,8 @@ def tally(records: Iterable[Record], *, bake: float) -> Tally:
     wins = [one for one in every if one.outcome is won]
     good = sorted([(one.finished, one.samples) for one in wins if one.replaced >= one.finished + bake])
     bad = sorted([(one.finished, one.cluster) for one in every if one.outcome is not won]) if len(wins) < len(every) else []
-    return Tally(tuple(good), tuple(bad), frozenset([one.cluster for one in every]), len(wins) - len(good))
+    degraded = frozenset([one.cluster for one in every if one.outcome is Outcome.DEGRADED]) if bad else frozenset[str]()
+    return Tally(tuple(good), tuple(bad), frozenset([one.cluster for one in every]), len(wins) - len(good), degraded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ Exactly the requests that the operator sends. It writes by PATCH only (server-si
   verbs: [{{ $write }}]
 {{- end }}
 {{- if has "flux" .Values.rbac.deliverers }}
-# Which commit a run was started by.
+# Which commit a run was started by, and whether the revert of a failed one has been applied.
 - apiGroups: [kustomize.toolkit.fluxcd.io]
   resources: [kustomizations]
   verbs: [get]

@@ -3,7 +3,7 @@
 Finding never builds: a cold build takes about ten minutes and needs the network, which a test run must not.
 """
 
-from tests.testbed.tools.find import ToolMissingError, cache_folder, find, missing
-from tests.testbed.tools.pins import CLUSTER, MESH, PINS
+from tests.testbed.tools.find import ToolMissingError, cache_folder, crds, find, missing
+from tests.testbed.tools.pins import CLUSTER, FLUX, MESH, PINS
 
-__all__ = ["CLUSTER", "MESH", "PINS", "ToolMissingError", "cache_folder", "find", "missing"]
+__all__ = ["CLUSTER", "FLUX", "MESH", "PINS", "ToolMissingError", "cache_folder", "crds", "find", "missing"]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.testbed.tools.find import ToolMissingError, cache_folder, find, write_stamp
+from tests.testbed.tools.find import ToolMissingError, cache_folder, crds_folder, find, write_stamp
 from tests.testbed.tools.pins import ENVOY_VERSION, HERE, Pin, Source
 
 _NETWORK_SIGNS = ("dial tcp", "no such host", "proxyconnect", "i/o timeout", "Temporary failure", "Failed to fetch", "Unable to locate")
@@ -57,13 +57,31 @@ def _go(pin: Pin) -> None:
     if shutil.which("go") is None:
         wanted = next(line for line in (HERE / pin.folder / "go.mod").read_text(encoding="utf-8").splitlines() if line.startswith("go "))
         raise BuildError(f"{pin.name}: it is built with Go, and there is no `go` on PATH; install {wanted} or newer")
+    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
     fresh = cache_folder() / f".{pin.name}.{os.getpid()}.new"
     command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _ldflags(pin), "-o", str(fresh), pin.package]
     try:
-        _run(pin, command, cwd=HERE / pin.folder, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"})
+        _run(pin, command, cwd=HERE / pin.folder, env=env)
+        if pin.crds:
+            _keep_crds(pin, env)
         fresh.replace(cache_folder() / pin.name)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _keep_crds(pin: Pin, env: dict[str, str]) -> None:
+    """Copy the CRDs out of the module, so that a test run needs the cache of programs and no other."""
+    listed = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", pin.module]
+    source = Path(_run(pin, listed, cwd=HERE / pin.folder, env=env).strip()) / pin.crds
+    fresh = crds_folder(pin).with_suffix(f".{os.getpid()}.new")
+    try:
+        fresh.mkdir(parents=True)
+        for path in sorted(source.glob("*.yaml")):
+            shutil.copyfile(path, fresh / path.name)  # without the mode: modules are read-only
+        shutil.rmtree(crds_folder(pin), ignore_errors=True)
+        fresh.replace(crds_folder(pin))
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _ldflags(pin: Pin) -> str:
@@ -99,10 +117,11 @@ def _wheel(pin: Pin) -> None:
     )
 
 
-def _run(pin: Pin, command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> None:
+def _run(pin: Pin, command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """What the command wrote. Raises BuildError."""
     done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, check=False)
     if done.returncode == 0:
-        return
+        return done.stdout
     lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("go: downloading")]
     reason = lines[-1].strip() if lines else f"`{' '.join(command[:2])}` ended with {done.returncode}"
     if any(sign in line for line in lines for sign in _NETWORK_SIGNS):

@@ -48,6 +48,17 @@ def missing(names: Iterable[str]) -> str:
     return f"test bed programs missing: {', '.join(absent)}; run `{BUILD_COMMAND} {' '.join(absent)}`" if absent else ""
 
 
+def crds(name: str) -> Path:
+    """The folder of the CRDs that a program needs. Raises ToolMissingError."""
+    find(name)
+    return crds_folder(PINS[name])
+
+
+def crds_folder(pin: Pin) -> Path:
+    """Where the CRDs of a program are kept, by its version: they are no older than it."""
+    return cache_folder() / ".crds" / f"{pin.name}-{pin.version}"
+
+
 def stamp_file(pin: Pin) -> Path:
     """Where the stamp of a cached program is kept."""
     return cache_folder() / ".stamps" / pin.name
@@ -74,7 +85,7 @@ def _wheel(pin: Pin) -> Path | None:
 
 def _cached(pin: Pin) -> Path | None:
     path = _executable(cache_folder() / pin.name)
-    if path is None or pin.source is Source.WHEEL:
+    if path is None or pin.source is Source.WHEEL or (pin.crds and not crds_folder(pin).is_dir()):
         return None
     stamp = stamp_file(pin)
     if stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == pin.stamp:

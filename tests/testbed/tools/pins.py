@@ -29,6 +29,7 @@ class Pin:
 
     `folder` holds the go.mod that builds it and `module` is the line of that go.mod which names its version; `package` is what
     is compiled (Go), imported (wheel) or unpacked (Debian). `assets`: the three programs that KUBEBUILDER_ASSETS may provide.
+    `crds`: the folder of the module with the CRDs that the program ends without; it is kept beside the program.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Pin:
     folder: str = ""
     module: str = ""
     assets: bool = False
+    crds: str = ""
 
     @property
     def version(self) -> str:
@@ -69,7 +71,7 @@ def _own(name: str, module: str) -> Pin:
 def _flux(name: str) -> Pin:
     """A controller of Flux: its program is the root of its module."""
     module = f"github.com/fluxcd/{name}"
-    return Pin(name, Source.GO, module, folder=name, module=module)
+    return Pin(name, Source.GO, module, folder=name, module=module, crds="config/crd/bases")
 
 
 # In the order in which they are built: the apiserver compiles nearly all that the next three need.

@@ -1,0 +1,1 @@
+"""What writing back to Git costs: drift and throughput against a real Git server; see `__main__`."""
