@@ -56,12 +56,15 @@ def contested(t: Turn) -> End | None:
 
     Parked once more when Git names them no longer: the API server then made 1 of them, and nobody else would.
     """
-    if t.sole or t.primary is None or has_changed(t) or workloads.parked(t.target, kind=t.kind):
+    if not t.snapshot.delivered or t.sole or t.primary is None or has_changed(t) or workloads.parked(t.target, kind=t.kind):
         return None
-    if by := t.snapshot.replicas_by:
+    by, known = t.replicas_by(), t.status.condition(CONTESTED)
+    if by:
         notice = t.voice.replicas_contested(by)
         t.contested = notice.message
         t.say(notice)
-    elif t.status.condition(CONTESTED) is not None and t.primary_ready:
+    elif by is None and known is not None:
+        t.contested = known.message
+    elif known is not None and t.primary_ready:
         park_target(t)
     return None

@@ -74,6 +74,18 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicasAsk:
+    """Who set the target's replicas last? (while it is at rest and not parked; the watch cache has no such notes)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """`by` is the engine and its object; empty: it was not an engine; None: that could not be read."""
+
+    by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """The target's template: what was promoted last, a revision that nobody has looked at, or (neither) the one that failed."""
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from canary.api.canary import Canary
 from canary.api.status import CanaryStatus, Phase, RunRow
 from canary.core.counted import Counters, Past
-from canary.core.delivery import Delivery, DeliveryAsk, WriteBack
+from canary.core.delivery import Delivery, DeliveryAsk, Replicas, ReplicasAsk, WriteBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Snapshot:
     then flag).
     `can_mirror` tells whether the router can copy traffic in the strategy at hand. `has_weights` is False for the
     `kubernetes` provider, which knows no weights. `write_back` is the revert in Git of the run that failed last, where an
-    engine delivers the target; `replicas_by` is the engine that set the target's `spec.replicas` last.
+    engine delivers the target; `delivered` tells, at rest, whether one does.
     `rejected` says why the target's revision is not tried: it was rejected before and taken back in Git; empty otherwise.
     `pin` is None where nobody wants a primary to begin with anything but the template.
     """
@@ -127,7 +127,7 @@ class Snapshot:
     has_weights: bool = True
     has_scaler: bool = False
     write_back: WriteBack | None = None
-    replicas_by: str = ""
+    delivered: bool = False
     rejected: str = ""
     pin: Pin | None = None
 
@@ -177,7 +177,7 @@ class PastAsk:
     """What has the primary done in the last hour? (once per run)"""
 
 
-Ask = HookAsk | MetricAsk | ProvidersAsk | CountersAsk | PastAsk | DeliveryAsk
+Ask = HookAsk | MetricAsk | ProvidersAsk | CountersAsk | PastAsk | DeliveryAsk | ReplicasAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class ProvidersResult:
     errors: tuple[str, ...] = ()
 
 
-Answer = HookResult | Sample | ProvidersResult | Counters | Past | Delivery
+Answer = HookResult | Sample | ProvidersResult | Counters | Past | Delivery | Replicas
 World = Mapping[Ask, Answer]
 
 # --------------------------------------------------------------------------------------------- what is done

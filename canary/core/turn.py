@@ -17,7 +17,7 @@ from canary.api.status import CanaryStatus, CheckStatus, Phase, RunStatus
 from canary.core import workloads
 from canary.core.cookies import cookies_for
 from canary.core.counted import Counters, Past
-from canary.core.delivery import CONVERGED, Delivery, DeliveryAsk
+from canary.core.delivery import CONVERGED, Delivery, DeliveryAsk, Replicas, ReplicasAsk
 from canary.core.delivery import Answer as Converged
 from canary.core.model import (
     ALL_TO_PRIMARY,
@@ -213,6 +213,12 @@ class Turn:
         (answer,) = self._answers((DeliveryAsk(),))
         assert isinstance(answer, Delivery)
         return answer
+
+    def replicas_by(self) -> str | None:
+        """The engine that set the target's replicas last; empty when it was somebody else, None when that is not known."""
+        (answer,) = self._answers((ReplicasAsk(),))
+        assert isinstance(answer, Replicas)
+        return answer.by
 
     def _answers(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         if missing := tuple(ask for ask in asks if ask not in self._world):

@@ -16,11 +16,11 @@ from canary.api.canary import Canary
 from canary.api.sequential import Judge
 from canary.core import model
 from canary.core.arms import ArmQueries
-from canary.core.delivery import Delivery, DeliveryAsk
+from canary.core.delivery import Delivery, DeliveryAsk, ReplicasAsk
 from canary.core.errors import CanaryError, Rejected
 from canary.core.hashing import webhook_checksum
 from canary.core.release import Release
-from canary.engine.delivered import delivered, target_of
+from canary.engine.delivered import delivered, replicas_by, target_of
 from canary.engine.pin import Memory, pin_of
 from canary.engine.recall import recall
 from canary.engine.settings import Settings
@@ -59,7 +59,9 @@ class Sight:
 class Observer:
     """Looks and asks on behalf of ticks."""
 
-    def __init__(self, settings: Settings, asker: Asker, hooks: HookClient, *, clock: Callable[[], float] = time.time, memory: Memory | None = None) -> None:
+    def __init__(
+        self, settings: Settings, asker: Asker, hooks: HookClient, *, clock: Callable[[], float] = time.time, memory: Memory | None = None
+    ) -> None:
         self._settings = settings
         self._asker = asker
         self._hooks = hooks
@@ -80,7 +82,7 @@ class Observer:
         seen = await target.observe(cluster, canary, options, now=self._clock())
         release = Release(canary, provider, seen.label, seen.label_value, seen.ports, options)
         live = {ref: cluster.get(ref.resource, ref.namespace or release.namespace, ref.name) for ref in router.objects(release)}
-        write_back, replicas_by = delivered(cluster, canary, target)
+        write_back, is_delivered = delivered(cluster, canary, target)
         snapshot = model.Snapshot(
             canary=canary,
             now=self._clock(),
@@ -93,7 +95,7 @@ class Observer:
             has_weights=router.has_weights,
             has_scaler=canary.spec.autoscaler_ref is not None,
             write_back=write_back,
-            replicas_by=replicas_by,
+            delivered=is_delivered,
             pin=await pin_of(self._memory, cluster, canary, target, seen),
             rejected=recall(cluster, canary, seen, now=self._clock()),
         )
@@ -116,6 +118,8 @@ class Observer:
             case model.CountersAsk():
                 seconds = _timeout(sight.canary)
                 return await self._asker.counters(sight.canary, _arms(sight), since=ask.since, timeout=seconds, cluster=sight.cluster)
+            case ReplicasAsk():
+                return await replicas_by(sight.cluster, sight.canary, sight.target)
             case DeliveryAsk():
                 workload = target_of(sight.cluster, sight.canary, sight.target)
                 return await delivery_of(sight.cluster, workload) if workload else Delivery(error="the target is gone")

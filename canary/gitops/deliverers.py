@@ -1,6 +1,7 @@
 """Who delivers a workload: Flux or Argo CD, as the marks say that they leave on what they apply. And which of its fields such an engine insists on.
 
-The marks are in the workload, which is watched anyway, so knowing the engine costs no request.
+The marks are in the workload, which is watched anyway, so knowing the engine costs no request. Who set which field is not kept in the cache:
+`insists_on_replicas` wants the object as the API server has it.
 """
 
 from __future__ import annotations

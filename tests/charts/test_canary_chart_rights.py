@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from canary.api.crd import KINDS
-from canary.gitops import provenance
+from canary.gitops import deliverers, provenance
 from canary.kube import resource
 from canary.kube.resource import Resource
 from canary.metrics import externalmetrics, keptn
@@ -163,9 +163,8 @@ def test_every_router_and_target_has_the_rights_that_it_asks_for(chart: CanaryCh
 
 
 def test_no_right_is_for_a_kind_that_the_code_does_not_know(chart: CanaryChart) -> None:
-    known = {
-        (one.group, one.plural) for module in (resource, keptn, provenance) for one in vars(module).values() if isinstance(one, Resource)
-    }
+    modules = (resource, keptn, deliverers, provenance)
+    known = {(one.group, one.plural) for module in modules for one in vars(module).values() if isinstance(one, Resource)}
     known.add((externalmetrics.GROUP, "*"))
     for group, name in grants(chart.without_crds()["ClusterRole", FULLNAME]):
         assert (group, name.partition("/")[0]) in known

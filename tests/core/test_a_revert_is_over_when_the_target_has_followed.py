@@ -11,7 +11,20 @@ import pytest
 from canary.api.common import Condition
 from canary.api.status import Phase
 from canary.core import conditions
-from canary.core.delivery import GRACE, SLOWEST, Answer, Delivery, DeliveryAsk, Target, WriteBack, Written, judge, needs_engine
+from canary.core.delivery import (
+    GRACE,
+    SLOWEST,
+    Answer,
+    Delivery,
+    DeliveryAsk,
+    Replicas,
+    ReplicasAsk,
+    Target,
+    WriteBack,
+    Written,
+    judge,
+    needs_engine,
+)
 from canary.core.model import Ask, ScaleTarget, Snapshot
 from tests.core.simulate import Copy, Sample, World
 
@@ -120,13 +133,15 @@ class Delivered(World):
         super().__post_init__()
         self.back: WriteBack | None = None
         self.said = Delivery()
-        self.replicas_by = ""
+        self.replicas_by: str | None = ""
 
     def snapshot(self) -> Snapshot:
-        return replace(super().snapshot(), write_back=self.back, replicas_by=self.replicas_by)
+        return replace(super().snapshot(), write_back=self.back, delivered=True)
 
     def answer(self, ask: Ask) -> Any:
         answer = super().answer(ask)
+        if isinstance(ask, ReplicasAsk):
+            return Replicas(self.replicas_by)
         return self.said if isinstance(ask, DeliveryAsk) else answer
 
     def shown(self, kind: str = "Converged") -> str:
@@ -235,7 +250,7 @@ def test_a_suspended_or_stalled_canary_keeps_what_was_said(world: Delivered) -> 
 
 
 # ------------------------------------------------------------------------------------------------------- replicas
-def scale(world: Delivered, replicas: int, *, by: str) -> None:
+def scale(world: Delivered, replicas: int, *, by: str | None) -> None:
     assert isinstance(world.target, Copy)
     world.target.replicas = replicas
     world.replicas_by = by
@@ -263,6 +278,24 @@ def test_once_git_is_mended_the_target_is_parked_again() -> None:
     world.tick()
     assert [effect for effect in world.effects if isinstance(effect, ScaleTarget)] == [ScaleTarget(up=False)]
     assert world.shown("ReplicasContested") == ""
+
+
+def test_as_long_as_nobody_knows_who_it_was_nothing_changes() -> None:
+    world = Delivered()
+    world.bootstrap()
+    scale(world, 2, by="kustomize-controller (Kustomization a/b)")
+    world.tick()
+    scale(world, 2, by=None)
+    world.tick()
+    assert world.shown("ReplicasContested") == "True/ReplicasInGit"
+    assert not [effect for effect in world.effects if isinstance(effect, ScaleTarget)]
+
+
+def test_a_parked_target_raises_no_question() -> None:
+    world = Delivered()
+    world.bootstrap()
+    world.tick()
+    assert world.asked == []
 
 
 def test_a_person_who_scales_up_a_target_at_rest_is_left_alone() -> None:

@@ -2,11 +2,19 @@
 
 import asyncio
 
+import pytest
+
+from canary.core.delivery import Replicas
+from canary.core.errors import Forbidden
+from canary.engine.delivered import replicas_by
 from canary.gitops.deliverers import KUSTOMIZATIONS
 from canary.gitops.provenance import GIT_REPOSITORIES
 from canary.kube.resource import CANARIES, CANARY_RUNS, DEPLOYMENTS, GIT_SINKS
 from canary.sandbox.world import CRDS
+from canary.targets.registry import target
+from tests.engine.test_runs_are_opened_and_closed_once import canary
 from tests.engine.world import NS, Stage
+from tests.fakes.cluster import FakeCluster
 
 BAD, REVERT = "b" * 40, "c" * 40
 SINK = {"repository": {"url": "https://git.example/acme/fleet"}, "cluster": "c1"}
@@ -49,6 +57,7 @@ def _asked(process):
     return process.client.requests.total(verb="get", resource="kustomizations.kustomize.toolkit.fluxcd.io")
 
 
+@pytest.mark.slow
 async def test_it_is_followed_and_then_costs_nothing():
     async with Stage() as stage, stage.process() as process:
         await _delivered(stage)
@@ -76,6 +85,7 @@ async def test_it_is_followed_and_then_costs_nothing():
         assert _reason(stage) == "Converged"
 
 
+@pytest.mark.slow
 async def test_another_process_goes_on_where_the_first_one_died():
     async with Stage() as stage:
         await _delivered(stage)
@@ -91,3 +101,15 @@ async def test_another_process_goes_on_where_the_first_one_died():
         await asyncio.sleep(0.1)
         async with stage.process():
             await stage.until(lambda: _reason(stage) == "Converged")
+
+
+async def test_who_scales_the_target_is_read_past_the_cache_and_may_stay_unknown():
+    fake, one = FakeCluster(watched=True), canary()
+    body = DEPLOYMENTS.head(one.metadata.namespace, one.spec.target_ref.name)
+    fields = {"manager": "kustomize-controller", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    body["metadata"] |= {"labels": LABELS, "managedFields": [fields]}
+    fake.add(DEPLOYMENTS, body)
+    kind = target(one.spec.target_ref)
+    assert await replicas_by(fake, one, kind) == Replicas(f"kustomize-controller (Kustomization {NS}/apps)")
+    fake.fail("read", DEPLOYMENTS, Forbidden("no"))
+    assert await replicas_by(fake, one, kind) == Replicas(None)
