@@ -158,8 +158,10 @@ def _bounded(errors: Reading) -> str:
 
 
 def _slowest(facts: Facts) -> Reading:
-    """The required metric that needs the most requests."""
-    return max((one for one in facts.readings.values() if one.required), key=lambda one: math.inf if one.needed is None else one.needed)
+    """Of the required metrics that have not shown health yet, the one that needs the most; of all of them, where none is left."""
+    required = [one for one in facts.readings.values() if one.required]
+    waiting = [one for one in required if one.passed < 1 / facts.config.pass_alpha]
+    return max(waiting or required, key=lambda one: math.inf if one.needed is None else one.needed)
 
 
 def _forecast(facts: Facts, seen: Reading) -> str:
@@ -167,6 +169,8 @@ def _forecast(facts: Facts, seen: Reading) -> str:
     if seen.needed is None:
         return f"no number of requests would {target}."
     text = f"~{_whole(_rounded(seen.needed))} needed to {target}"
+    if seen.name.startswith(PREFIX):
+        return f"{text}."  # what a template counts does not come at the pace of requests
     rate = (facts.traffic or 0) * facts.config.compared_weight / 100
     left = seen.needed - seen.settled
     return f"{text}, {_span(left / rate)} more at present traffic." if rate > 0 and left > 0 else f"{text}."
