@@ -203,8 +203,12 @@ class Panel:
         return all(one.passed >= self.strict for one in self._passing)
 
     def needed(self, flow: Flow) -> int | None:
-        """Canary requests under a settled weight, in all, until every metric has shown health: the last one counts."""
-        return _in_all(self.errors.settled, median([one.ahead(self.strict, *flow) for one in self._passing]))
+        """Canary requests under a settled weight, in all, until every metric of them has shown health: the last one counts.
+
+        Nobody knows how many requests make one of what a template counts.
+        """
+        parts = [self.errors] if self.latency.tail is None else [self.errors, self.latency.tail]
+        return _in_all(self.errors.settled, median([one.ahead(self.strict, *flow) for one in parts]))
 
     def readings(self, flow: Flow) -> dict[str, Reading]:
         """Every metric as of now."""
