@@ -32,6 +32,9 @@ DEEPER = 1000
 """Commits fetched when the first ones are all younger than what is looked for."""
 SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
+ASKING = ("-c", "fetch.negotiationAlgorithm=noop", "fetch")
+"""How blobs are asked for: without a word on what we have. A server that hears of our commits takes their files for known when the mirror is
+shallow, and sends nothing of what was asked for."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
 
@@ -129,7 +132,7 @@ class Mirror(Reader):
         missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
         if wanted := [oid for oid in oids if oid in missing]:
             await self._git.run(
-                "fetch",
+                *ASKING,
                 "-q",
                 "--no-tags",
                 "--no-write-fetch-head",

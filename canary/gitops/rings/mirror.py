@@ -6,12 +6,12 @@ it (or a cluster was restored from a backup), and the cluster counts as having s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from canary.api.rolloutplan import Layout, Mode, RolloutPlan
 from canary.gitops.clone import Clone
 from canary.gitops.command import Git
-from canary.gitops.git import Author, Mirror
+from canary.gitops.git import ASKING, Author, Mirror
 from canary.gitops.reading import lines
 from canary.gitops.rings import plumbing
 
@@ -86,9 +86,9 @@ class RingMirror(Mirror):
         found = {name: after[name] for name in wanted if name in after}
         return found, await self._tampered({name: oid for name, oid in found.items() if name not in names}, glob)
 
-    async def _take(self, refspecs: list[str], *options: str) -> None:
+    async def _take(self, refspecs: list[str], *options: str, command: Sequence[str] = ("fetch",)) -> None:
         more = ("--no-tags", "--no-write-fetch-head", "--filter=blob:none", *options, "--stdin", "origin")
-        await self._git.run("fetch", "-q", *more, stdin=lines(refspecs), network=True)
+        await self._git.run(*command, "-q", *more, stdin=lines(refspecs), network=True)
 
     async def _tampered(self, current: dict[str, str], glob: str) -> tuple[str, ...]:
         seen = {name.replace(_SEEN, "refs/", 1): oid for name, oid in (await plumbing.refs(self._git, _SEEN)).items()}
@@ -122,7 +122,7 @@ class RingMirror(Mirror):
         out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", "--stdin", stdin=listed)
         missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
         if wanted := [oid for oid in oids if oid in missing]:
-            await self._take(wanted)
+            await self._take(wanted, command=ASKING)
 
 
 def _here(name: str) -> str:
