@@ -13,7 +13,7 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,6 @@ DEEPER = 1000
 """Commits fetched when the first ones are all younger than what is looked for."""
 SKEW = 3600.0
 """Seconds by which other people's clocks may be wrong."""
-ASKING = ("-c", "fetch.negotiationAlgorithm=noop", "fetch")
-"""How blobs are asked for: without a word on what we have. A server that hears of our commits takes their files for known when the mirror is
-shallow, and sends nothing of what was asked for."""
 SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
 
@@ -124,15 +121,20 @@ class Mirror(Reader):
         except FileNotFoundError:
             return frozenset()
 
-    async def _complete(self, commit: str, oids: Sequence[str]) -> None:
+    async def complete(self, commits: Collection[str], oids: Collection[str]) -> None:
         """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
         if not oids:
             return
-        out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", commit, "--")
+        listed = lines([*dict.fromkeys(commits)])
+        out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", "--stdin", stdin=listed)
         missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
         if wanted := [oid for oid in oids if oid in missing]:
+            # Without a word on what we have: a server that hears of our commits takes their files for known when the mirror is shallow,
+            # and sends nothing of what was asked for.
             await self._git.run(
-                *ASKING,
+                "-c",
+                "fetch.negotiationAlgorithm=noop",
+                "fetch",
                 "-q",
                 "--no-tags",
                 "--no-write-fetch-head",
