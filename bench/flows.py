@@ -1,17 +1,20 @@
 """Exact counts of one account's requests, by verb and resource, taken by the API server itself.
 
-The contestant has a service account of its own, as where it is installed (a client certificate would be verified anew with every request), and every
-(verb, resource) of interest has a FlowSchema for it whose dispatches the API server counts. They are exempt, so that priority and fairness slow nobody down. Rejected: `apiserver_request_total` (it does not know
-the account, and half of the traffic is the control plane's own) and an audit log (the API server would work harder for whoever asks more).
+The contestant has a service account of its own, as where it is installed, and every (verb, resource) of interest has a FlowSchema for
+that account whose dispatches the API server counts. They are exempt, so that priority and fairness slow nobody down. Rejected:
+`apiserver_request_total` (it does not know the account, and half of the traffic is the control plane's own), an audit log (the API server
+would work harder for whoever asks more), and a client certificate (it is verified anew with every request, a token is not).
 """
 
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from bench.load import NAMESPACE
 from bench.parsing import samples
 
 ACCOUNT = "operator"
+"""Its name, in the namespace of the load."""
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 RESOURCES = (
     ("flagger.app", "canaries"),
@@ -34,19 +37,14 @@ Counts = Counter[tuple[str, str]]
 """(verb, resource) to number of requests; both are `OTHER` for the rest."""
 
 
-def subject(namespace: str) -> dict[str, Any]:
-    """The account, as RBAC names it."""
-    return {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}
-
-
-def schemas(namespace: str) -> list[dict[str, Any]]:
-    """One FlowSchema per verb and resource of the account in `namespace`, and a last one for the rest."""
+def schemas() -> list[dict[str, Any]]:
+    """One FlowSchema per verb and resource, and a last one for the rest."""
     narrow = [
-        _schema(namespace, _name(verb, resource), 2, verbs=[verb], groups=[group], resources=[resource], urls=False)
+        _schema(_name(verb, resource), 2, verbs=[verb], groups=[group], resources=[resource], urls=False)
         for group, resource in RESOURCES
         for verb in VERBS
     ]
-    return [*narrow, _schema(namespace, _name(OTHER, OTHER), 3, verbs=["*"], groups=["*"], resources=["*"], urls=True)]
+    return [*narrow, _schema(_name(OTHER, OTHER), 3, verbs=["*"], groups=["*"], resources=["*"], urls=True)]
 
 
 def counts(metrics: str) -> Counts:
@@ -74,11 +72,9 @@ def _name(verb: str, resource: str) -> str:
     return f"{_PREFIX}-{verb}-{resource.replace('/', '-')}"
 
 
-def _schema(
-    namespace: str, name: str, precedence: int, *, verbs: list[str], groups: list[str], resources: list[str], urls: bool
-) -> dict[str, Any]:
+def _schema(name: str, precedence: int, *, verbs: list[str], groups: list[str], resources: list[str], urls: bool) -> dict[str, Any]:
     rule: dict[str, Any] = {
-        "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": ACCOUNT}}],
+        "subjects": [{"kind": "ServiceAccount", "serviceAccount": {"namespace": NAMESPACE, "name": ACCOUNT}}],
         "resourceRules": [{"verbs": verbs, "apiGroups": groups, "resources": resources, "clusterScope": True, "namespaces": ["*"]}],
     }
     if urls:

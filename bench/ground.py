@@ -180,9 +180,10 @@ def _counted_account(cluster: Cluster) -> Path:
     accounts = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts"
     cluster.api.call("POST", accounts, {"metadata": {"name": flows.ACCOUNT}})
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
-    binding = {"metadata": {"name": "bench-operator"}, "roleRef": role, "subjects": [flows.subject(NAMESPACE)]}
+    subject = {"kind": "ServiceAccount", "namespace": NAMESPACE, "name": flows.ACCOUNT}
+    binding = {"metadata": {"name": "bench-operator"}, "roleRef": role, "subjects": [subject]}
     cluster.api.call("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
-    for schema in flows.schemas(NAMESPACE):
+    for schema in flows.schemas():
         cluster.api.call("POST", "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", schema)
     kubeconfig = cluster.kubeconfig_for_service_account(NAMESPACE, flows.ACCOUNT)
 

@@ -13,7 +13,7 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +36,6 @@ SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
 FEW = 64
 """Blobs that are asked for without looking whether they are here."""
-ASKING = ("-c", "fetch.negotiationAlgorithm=noop", "fetch")
-"""How blobs are asked for: without a word on what we have. A server that hears of our commits takes their files for known when the mirror is shallow
-(that is how it looks for deltas then), and sends nothing of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +128,21 @@ class Mirror(Reader):
         except FileNotFoundError:
             return frozenset()
 
-    async def _complete(self, commit: str, oids: Sequence[str]) -> None:
+    async def complete(self, commits: Collection[str], oids: Collection[str]) -> None:
         """Fetch what is missing of these blobs, in one go: `cat-file` alone would ask the server once for each."""
         wanted = [oid for oid in oids if oid not in self._here]
         if len(wanted) > FEW:  # what of a large tree is missing takes git a while to say, and few are asked for faster
-            out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", commit, "--")
+            listed = lines([*dict.fromkeys(commits)])
+            out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", "--stdin", stdin=listed)
             missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
             wanted = [oid for oid in wanted if oid in missing]
         if wanted:
+            # Without a word on what we have: a server that hears of our commits takes their files for known when the mirror is shallow
+            # (that is how it looks for deltas then), and sends nothing of what was asked for.
             await self._git.run(
-                *ASKING,
+                "-c",
+                "fetch.negotiationAlgorithm=noop",
+                "fetch",
                 "-q",
                 "--no-tags",
                 "--no-write-fetch-head",

@@ -45,7 +45,7 @@ class Reader:
         `worth`: which contents are kept, so that a large repository is never in memory as a whole.
         """
         wanted = list(dict.fromkeys(oids))
-        await self._complete(commit, wanted)
+        await self.complete([commit], wanted)
         sizes = await self._sizes(wanted)
         small = [(oid, sizes[oid]) for oid in wanted if sizes[oid] <= max_bytes]
         found: dict[str, bytes] = {}
@@ -54,8 +54,8 @@ class Reader:
             found |= await asyncio.to_thread(_contents, out, chunk, worth)
         return found, frozenset(wanted) - dict(small).keys()
 
-    async def _complete(self, commit: str, oids: Sequence[str]) -> None:
-        """Have these blobs here. A clone has what it has."""
+    async def complete(self, commits: Collection[str], oids: Collection[str]) -> None:
+        """Have these blobs here, which the commits have among their files. A clone has what it has."""
 
     async def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
         if not oids:

@@ -1,10 +1,11 @@
 """Kubernetes Events about our objects, off the tick's path.
 
 `record` only queues. A fleet's Events are spread over time (`CALM_RATE`, `SPREAD`). One drain per object keeps that object's
-order and lets a slow namespace delay nobody else. The same message again costs no new Event but a higher `count`, and not even that more often than the object's bucket allows; what is
-new is posted, one request each. Under pressure repeats are folded first, then older news of the same kind; a change of kind
-(a state change) is never dropped. Upstream's correlator folds by spatial similarity instead and so loses the weights of a
-long run (reference flagger-analysis 5.2); kopf's posting neither counts nor limits (python-stack 1.5.7).
+order and lets a slow namespace delay nobody else. The same message again costs no new Event but a higher `count`, and not
+even that more often than the object's bucket allows; what is new is posted, one request each. Under pressure repeats are
+folded first, then older news of the same kind; a change of kind (a state change) is never dropped. Upstream's correlator
+folds by spatial similarity instead and so loses the weights of a long run (reference flagger-analysis 5.2); kopf's posting
+neither counts nor limits (python-stack 1.5.7).
 
 The wire form is the legacy one of core/v1 (`count`, `lastTimestamp`, no `eventTime`): it is what `kubectl describe` and
 upstream's users read.
@@ -27,6 +28,7 @@ from canary.core.errors import CanaryError, Conflict, NotFound, Retryable
 from canary.kube.backlog import Backlog, Entry
 from canary.kube.backoff import Backoff
 from canary.kube.resource import EVENTS, Object, Resource
+from canary.kube.throttle import TokenBucket
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,6 @@ REASON = "Synced"
 MESSAGE_LIMIT = 1024
 """Characters of a message; the API accepts more only in the legacy form."""
 ATTEMPTS = 6
-CONCURRENCY = 8
-"""Posts under way at once."""
 CALM_RATE = 15.0
 """Events a second, of all objects together, while that is enough to write everything within SPREAD."""
 CALM_BURST = 30.0
@@ -80,7 +80,7 @@ class EventRecorder:
         writer: Writer,
         *,
         limits: Limits | None = None,
-        concurrency: int = CONCURRENCY,
+        concurrency: int = 8,
         backoff: Callable[[], Backoff] = Backoff,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
@@ -95,14 +95,13 @@ class EventRecorder:
         self._timer = timer
         self._backlogs: OrderedDict[str, Backlog] = OrderedDict()
         self._drains: dict[str, asyncio.Task[None]] = {}
-        self._turn = timer() - CALM_BURST / CALM_RATE
-        self._hurry = asyncio.Event()
+        self._turns = TokenBucket(rate=CALM_RATE, burst=CALM_BURST, clock=timer)
         self._numbers = itertools.count()
-        self._closing = False
+        self._closing = asyncio.Event()
 
     def record(self, body: Object, *, message: str, kind: str, warning: bool = False) -> None:
         """Queue one Event about `body` (head, uid and resourceVersion suffice). Call it inside the running loop; never blocks. Dropped after `close`."""
-        if self._closing:
+        if self._closing.is_set():
             self.dropped += 1
             return
         meta = body["metadata"]
@@ -133,8 +132,7 @@ class EventRecorder:
 
     async def close(self, *, deadline: float = 5.0) -> None:
         """Write what waits, without regard to limits, for at most `deadline` seconds; the rest is dropped and counted."""
-        self._closing = True
-        self._hurry.set()
+        self._closing.set()
         for backlog in self._backlogs.values():
             backlog.hurry()
         drains = list(self._drains.values())
@@ -158,13 +156,11 @@ class EventRecorder:
 
     async def _wait_turn(self) -> None:
         """Spread the Events of a fleet: in the order of asking, faster the more objects have something to tell."""
-        pause = min(1 / CALM_RATE, SPREAD / len(self._drains))
-        now = self._timer()
-        self._turn = max(self._turn, now - CALM_BURST * pause) + pause
-        if (wait := self._turn - now) > 0:
+        self._turns.pace(max(CALM_RATE, len(self._drains) / SPREAD))
+        if wait := self._turns.reserve():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._hurry.wait()
+                    await self._closing.wait()
 
     async def _write(self, backlog: Backlog, entry: Entry) -> None:
         """One entry with its retries. The entry stays at the head meanwhile, so order holds and repeats of it are folded in."""

@@ -24,6 +24,11 @@ class TokenBucket:
         self._tokens = self._burst
         self._at = clock()
 
+    def pace(self, rate: float) -> None:
+        """Another rate (over 0) from now on; a debt is paid at the new one."""
+        self._fill()
+        self._rate = rate
+
     def reserve(self) -> float:
         """Take one token, into debt if need be. Returns the seconds after which it is really ours (0: now)."""
         self._fill()

@@ -8,6 +8,7 @@ import yaml
 
 from canary.api import crd as generator
 from tests.api.upstream import CONDENSED, REPOSITORY, SOURCE, condense, condensed_source, our_crds, root_schema, upstream_crds
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +195,6 @@ def test_the_command_runs_as_a_module(tmp_path):
     assert {path.stem for path in tmp_path.glob("*.yaml")} == {f"{kind.group}_{kind.plural}" for kind in generator.KINDS}
 
 
-@pytest.mark.skipif(not SOURCE.is_file(), reason="upstream's CRD file is not at hand (CANARY_MESH_CRDS)")
 def test_the_condensed_upstream_is_what_upstreams_file_says():
+    third_party_crds(SOURCE.stem)
     assert CONDENSED.read_text(encoding="utf-8") == condensed_source()

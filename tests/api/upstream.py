@@ -8,16 +8,17 @@ that file is at hand (CANARY_MESH_CRDS), a test holds the two against each other
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.testbed.mesh import crds_folder
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 CONDENSED = HERE / "upstream_crds.json"
-SOURCE = Path(os.environ.get("CANARY_MESH_CRDS", REPOSITORY.parent / "shared" / "mesh-crds")) / "flagger.yaml"
+SOURCE = crds_folder() / "flagger.yaml"
 
 
 @functools.cache

@@ -81,17 +81,17 @@ class TestParsing:
 
 class TestFlows:
     def test_every_schema_has_a_name_of_its_own_and_is_exempt(self):
-        schemas = flows.schemas("bench")
+        schemas = flows.schemas()
         assert len({schema["metadata"]["name"] for schema in schemas}) == len(schemas)
         assert {schema["spec"]["priorityLevelConfiguration"]["name"] for schema in schemas} == {"exempt"}
 
     def test_the_catch_all_comes_last_in_time_and_in_rank(self):
-        *narrow, rest = flows.schemas("bench")
+        *narrow, rest = flows.schemas()
         assert rest["spec"]["matchingPrecedence"] > max(schema["spec"]["matchingPrecedence"] for schema in narrow)
 
     def test_every_schema_is_counted_under_what_it_matches(self):
         name = "apiserver_flowcontrol_dispatched_requests_total"
-        lines = [f'{name}{{flow_schema="{s["metadata"]["name"]}",priority_level="exempt"}} 1' for s in flows.schemas("bench")]
+        lines = [f'{name}{{flow_schema="{s["metadata"]["name"]}",priority_level="exempt"}} 1' for s in flows.schemas()]
         found = flows.counts("\n".join([*lines, f'{name}{{flow_schema="system-nodes",priority_level="system"}} 70']))
         assert set(found.values()) == {1}
         assert len(found) == len(lines)

@@ -12,7 +12,7 @@ import yaml
 from tests.charts.canary_chart import EVERYTHING, changed
 from tests.charts.rbac import CHART, may, rendered
 from tests.testbed.cluster import Cluster, KubectlError
-from tests.testbed.mesh import crds_folder
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.cluster
 
@@ -85,10 +85,7 @@ def restricted(cluster: Cluster, namespace: str) -> str:
 @pytest.fixture(scope="module")
 def monitors(cluster: Cluster) -> None:
     """The kinds of the Prometheus operator."""
-    file = crds_folder() / "prometheus-operator.yaml"
-    if not file.is_file():
-        pytest.skip(f"no {file.name} in {file.parent}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
-    cluster.crds(file)
+    cluster.crds(*third_party_crds("prometheus-operator"))
 
 
 def install(
@@ -179,7 +176,7 @@ def predecessor(cluster: Cluster, namespace: str, folder: Path, strategy: str = 
     (chart / "Chart.yaml").write_text("apiVersion: v1\nname: flagger\nversion: 1.44.0\n")
     (chart / "templates" / "all.yaml").write_text(PREDECESSOR.replace("STRATEGY", strategy))
     install(cluster, namespace, folder, {}, chart=chart, release="flagger")
-    cluster.crds(crds_folder() / "flagger.yaml")  # as `helm install` makes them from a chart's crds/ folder: without an owner
+    cluster.crds(*third_party_crds("flagger"))  # as `helm install` makes them from a chart's crds/ folder: without an owner
     return cluster.wait_deployment(namespace, "flagger")
 
 

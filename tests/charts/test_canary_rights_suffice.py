@@ -35,7 +35,7 @@ from tests.e2e.objects import canary
 from tests.e2e.operators import Operator
 from tests.testbed.api import ApiError
 from tests.testbed.cluster import Cluster
-from tests.testbed.mesh import crds_folder
+from tests.testbed.thirdparty import third_party_crds
 from tests.testbed.workload import deployment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -176,10 +176,7 @@ class World:
 @pytest.fixture(scope="module")
 def lived(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """An operator that has released everything twice, still running."""
-    files = [crds_folder() / f"{name}.yaml" for name in CRD_FILES]
-    if absent := [file.name for file in files if not file.is_file()]:
-        pytest.skip(f"no {', '.join(absent)} in {crds_folder()}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
-    cluster.crds(*files)
+    cluster.crds(*third_party_crds(*CRD_FILES))
     cluster.create_namespace(NAMESPACE)
     kubeconfig = install_rbac(cluster, NAMESPACE, **VALUES)
     flags = [f"--namespace={NAMESPACE}", "--enable-leader-election"]

@@ -1,8 +1,5 @@
 """`ensure` at whole exact specs of mesh objects, with the defaults that the real CustomResourceDefinitions set."""
 
-import os
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -11,14 +8,13 @@ from canary.kube.ensure import ensure
 from canary.kube.resource import HTTP_ROUTES
 from canary.routers.base import Wanted
 from tests.kube.conftest import eventually
-
-FILE = Path(os.environ.get("CANARY_MESH_CRDS", Path(__file__).resolve().parents[3] / "shared" / "mesh-crds")) / "gateway-api-standard.yaml"
-pytestmark = pytest.mark.skipif(not FILE.is_file(), reason=f"no {FILE}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
+from tests.testbed.thirdparty import third_party_crds
 
 
 @pytest.fixture
 def routes(sandbox):
-    for crd in yaml.load_all(FILE.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    (file,) = third_party_crds("gateway-api-standard")
+    for crd in yaml.load_all(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if crd and crd["metadata"]["name"] == "httproutes.gateway.networking.k8s.io":
             sandbox.cluster.create("apiextensions.k8s.io/v1", "CustomResourceDefinition", crd)
     return sandbox

@@ -346,7 +346,7 @@ async def test_the_memory_of_objects_is_bounded(server, recorder_for, monkeypatc
 
 async def test_the_events_of_a_fleet_are_spread_and_none_is_lost(server, recorder_for):
     recorder = recorder_for()
-    fleet = [{**CANARY, "metadata": {**CANARY["metadata"], "name": f"app-{number}", "uid": f"u{number}"}} for number in range(100)]
+    fleet = [{**CANARY, "metadata": {**CANARY["metadata"], "name": f"app-{number}", "uid": f"u{number}"}} for number in range(300)]
     for canary in fleet:
         recorder.record(canary, message="New revision detected!", kind="NewRevision")
     await eventually(lambda: len(server.events) >= CALM_BURST)

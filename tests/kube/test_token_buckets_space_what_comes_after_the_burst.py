@@ -31,6 +31,15 @@ def test_tokens_come_back_but_never_beyond_the_burst():
     assert [bucket.take() for _ in range(3)] == [True, True, False]
 
 
+def test_a_debt_is_paid_at_the_new_rate():
+    clock = Clock()
+    bucket = TokenBucket(rate=10, burst=1, clock=clock)
+    assert [bucket.reserve() for _ in range(11)][-1] == pytest.approx(1.0)
+    clock.now = 0.5  # five of ten are paid
+    bucket.pace(100)
+    assert bucket.reserve() == pytest.approx(0.06)
+
+
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (1, 0)])
 def test_a_bucket_that_could_never_give_is_refused(rate, burst):
     with pytest.raises(ValueError, match="token bucket"):

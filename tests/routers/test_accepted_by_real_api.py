@@ -25,7 +25,7 @@ from tests.routers import contract, releases, strategies
 from tests.routers.cases import CASES, Case
 from tests.testbed.api import ApiError
 from tests.testbed.cluster import Cluster
-from tests.testbed.mesh import crds_folder
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.cluster
 
@@ -38,11 +38,7 @@ cases = pytest.mark.parametrize("case", MESHED, ids=lambda case: case.id)
 @pytest.fixture(scope="module")
 def owner(cluster: Cluster) -> Iterator[str]:
     """Namespace, CRDs and a suspended Canary; its uid. The garbage collector deletes what names an owner that does not exist."""
-    folder = crds_folder()
-    files = [folder / f"{name}.yaml" for name in ("istio", "gateway-api-standard", "contour", "flagger")]
-    if absent := [file.name for file in files if not file.is_file()]:
-        pytest.skip(f"no {', '.join(absent)} in {folder}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
-    cluster.crds(*files)
+    cluster.crds(*third_party_crds("istio", "gateway-api-standard", "contour", "flagger"))
     cluster.create_namespace(NAMESPACE)
     canary = {
         **CANARIES.head(NAMESPACE, "podinfo"),

@@ -1,7 +1,5 @@
 """Schemas on their own: identity of what does not change, idempotence, and every CRD of the meshes."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +11,11 @@ from canary.sandbox.schema import Schema
 from canary.sandbox.schema_nodes import go_pattern
 from canary.sandbox.server import ApiServer
 from tests.conformance.driver import DEFINITIONS
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.slow
 
 WIDGETS = Schema(DEFINITIONS[0]["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
-MESH_CRDS = Path(os.environ.get("CANARY_MESH_CRDS", Path(__file__).parents[3] / "shared" / "mesh-crds"))
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab", max_size=3),
@@ -120,7 +118,7 @@ def test_go_patterns(pattern: str, good: str, bad: str) -> None:
 
 
 def mesh_definitions() -> list[Any]:
-    files = sorted(MESH_CRDS.glob("*.yaml"))
+    files = third_party_crds()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [
         one
@@ -137,7 +135,6 @@ def patterns(value: Any) -> set[str]:
     return set().union(*(patterns(one) for one in value)) if isinstance(value, list) else set()
 
 
-@pytest.mark.skipif(not MESH_CRDS.is_dir(), reason="set CANARY_MESH_CRDS to the folder of third-party CRDs")
 def test_every_mesh_crd_can_be_served() -> None:
     cluster = ApiServer().cluster
     served = []
@@ -152,7 +149,6 @@ def test_every_mesh_crd_can_be_served() -> None:
                 assert cluster.resource(f"{spec['group']}/{version['name']}", spec["names"]["kind"]).plural == spec["names"]["plural"]
 
 
-@pytest.mark.skipif(not MESH_CRDS.is_dir(), reason="set CANARY_MESH_CRDS to the folder of third-party CRDs")
 def test_every_pattern_of_the_mesh_crds_is_understood() -> None:
     unread = [pattern for pattern in patterns(mesh_definitions()) if go_pattern(pattern) is None]
     assert unread == []

@@ -24,7 +24,7 @@ from canary.targets.deployment import DeploymentTarget
 from tests.fakes.json_patch import merge_patch
 from tests.targets.podinfo import config_map, deployment, image, plain, secret
 from tests.testbed.cluster import Cluster
-from tests.testbed.mesh import crds_folder
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.cluster
 
@@ -32,10 +32,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def canaries(cluster: Cluster) -> None:
     """The Canary CRD: the garbage collector deletes what names an owner that does not exist."""
-    file = crds_folder() / "flagger.yaml"
-    if not file.is_file():
-        pytest.skip(f"no {file}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
-    cluster.crds(file)
+    cluster.crds(*third_party_crds("flagger"))
 
 
 class World:

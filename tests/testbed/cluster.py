@@ -193,23 +193,24 @@ class Cluster:
         user = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
         return self._write_kubeconfig(f"kubeconfig-{pair.certificate.stem}", user)
 
+    def _run_part(self, name: str, command: Sequence[str | Path]) -> None:
+        """A program of the control plane."""
+        self.run(name, command, env=controlplane.ENVIRONMENT)
+
     def _start_store_and_api(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.run("etcd", controlplane.etcd(self.folder), env=controlplane.ENVIRONMENT)
+        self._run_part("etcd", controlplane.etcd(self.folder))
         self._keys = keys = self._make_keys()
-        self.run("kube-apiserver", controlplane.apiserver(keys), env=controlplane.ENVIRONMENT)
+        self._run_part("kube-apiserver", controlplane.apiserver(keys))
         self._write_kubeconfig(self.kubeconfig.name, {"token": keys.admin_token})
         self._api = Api(host=API_HOST, port=API_PORT, ca=keys.authority.root.certificate, token=keys.admin_token)
         self.wait("the API server", lambda: self.api.text("GET", "/readyz") == "ok", 60)
 
     def _start_controllers(self) -> None:
-        self.run(
-            "kube-controller-manager",
-            controlplane.controller_manager(self.keys, kubeconfig=self.kubeconfig, folder=self.folder),
-            env=controlplane.ENVIRONMENT,
-        )
-        self.run("kube-scheduler", controlplane.scheduler(kubeconfig=self.kubeconfig, folder=self.folder), env=controlplane.ENVIRONMENT)
-        self.run("kwok", controlplane.kwok(kubeconfig=self.kubeconfig), env=controlplane.ENVIRONMENT)
+        manager = controlplane.controller_manager(self.keys, kubeconfig=self.kubeconfig, folder=self.folder)
+        self._run_part("kube-controller-manager", manager)
+        self._run_part("kube-scheduler", controlplane.scheduler(kubeconfig=self.kubeconfig, folder=self.folder))
+        self._run_part("kwok", controlplane.kwok(kubeconfig=self.kubeconfig))
         for number in range(self._nodes):
             self.api.call("POST", "/api/v1/nodes", controlplane.node(f"node-{number}"))
         self.wait("the nodes", lambda: all(_schedulable(node) for node in self.api.get("/api/v1/nodes")["items"]), 60)

@@ -6,12 +6,10 @@ it (or a cluster was restored from a backup), and the cluster counts as having s
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from canary.api.rolloutplan import Layout, Mode, RolloutPlan
 from canary.gitops.clone import Clone
 from canary.gitops.command import Git
-from canary.gitops.git import ASKING, Author, Mirror
+from canary.gitops.git import Author, Mirror
 from canary.gitops.reading import lines
 from canary.gitops.rings import plumbing
 
@@ -56,9 +54,6 @@ class RingClone(Clone):
         own = {name: oid for name, oid in found.items() if not name.startswith(remote)}
         return ({**own, **known} if known else own), ()
 
-    async def complete(self, commits: Collection[str], oids: Collection[str]) -> None:
-        """A clone has what it has."""
-
 
 class RingMirror(Mirror):
     """A bare mirror of our own. Not safe for concurrent use."""
@@ -86,9 +81,9 @@ class RingMirror(Mirror):
         found = {name: after[name] for name in wanted if name in after}
         return found, await self._tampered({name: oid for name, oid in found.items() if name not in names}, glob)
 
-    async def _take(self, wanted: list[str], *options: str, command: tuple[str, ...] = ("fetch",)) -> None:
+    async def _take(self, wanted: list[str], *options: str) -> None:
         more = ("--no-tags", "--no-write-fetch-head", "--filter=blob:none", *options, "--stdin", "origin")
-        await self._git.run(*command, "-q", *more, stdin=lines(wanted), network=True)
+        await self._git.run("fetch", "-q", *more, stdin=lines(wanted), network=True)
 
     async def _tampered(self, current: dict[str, str], glob: str) -> tuple[str, ...]:
         seen = {name.replace(_SEEN, "refs/", 1): oid for name, oid in (await plumbing.refs(self._git, _SEEN)).items()}
@@ -113,16 +108,6 @@ class RingMirror(Mirror):
         above = [part for parent in parents for part in ("-p", parent)]
         out = await self._git.run(*who, "commit-tree", f"{tree_of}^{{tree}}", *above, stdin=message.encode())
         return out.decode().strip()
-
-    async def complete(self, commits: Collection[str], oids: Collection[str]) -> None:
-        """Fetch what is missing of these blobs in one go; the commits have them among their files."""
-        if not oids:
-            return
-        listed = lines([*dict.fromkeys(commits)])
-        out = await self._git.run("rev-list", "--objects", "--missing=print", "--no-object-names", "--no-walk", "--stdin", stdin=listed)
-        missing = {line[1:] for line in out.decode().splitlines() if line.startswith("?")}
-        if wanted := [oid for oid in oids if oid in missing]:
-            await self._take(wanted, command=ASKING)
 
 
 def _here(name: str) -> str:
