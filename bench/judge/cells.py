@@ -2,7 +2,7 @@
 
 from bench.judge.world import COARSE, FINE, ISTIO, SPARSE, Scenario
 
-USERS = {"maxExcessPerHour": 60}
+USERS: dict[str, object] = {"maxExcessPerHour": 60}
 ALWAYS = (-1e9, 1e9, 0.05)
 FROM_START = (0.0, 1e9, 0.05)
 QUARTER = (60.0, 960.0, 0.05)

@@ -19,7 +19,7 @@ from canary.core.judged import deciding, judging
 from canary.core.model import MetricAsk, MetricSource, Sample
 from canary.core.times import precise
 from canary.core.turn import Turn
-from canary.core.verdicts import Judged, Tally, judge, unusable
+from canary.core.verdicts import Judged, Tally, excused, judge, unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,7 @@ def _measure(t: Turn) -> list[_Check]:
 
 
 def _excused(t: Turn, checks: list[_Check]) -> list[_Check]:
-    """Guarded: what is not known, and what the primary does as well, is no failed check but a wait. It spares critical checks, too:
-    an outage of both versions says nothing about the new one.
-    """
+    """Guarded: the built-in checks that failed are asked of the primary as well."""
     metrics = t.analysis.metrics
     asks = {
         place: MetricAsk(metrics.index(check.metric), MetricSource.PRIMARY)
@@ -114,22 +112,11 @@ def _excused(t: Turn, checks: list[_Check]) -> list[_Check]:
         if (check.judged.counts, check.judged.verdict, check.source) == (Tally.FAILED, Verdict.FAIL, MetricSource.BUILTIN)
     }
     samples = dict(zip(asks, t.samples([*asks.values()]), strict=True))
-    return [_excuse(check, samples.get(place)) for place, check in enumerate(checks)]
-
-
-def _excuse(check: _Check, primary: Sample | None) -> _Check:
-    judged = check.judged
-    if judged.counts is not Tally.FAILED or check.source is None:
-        return check
-    if judged.verdict is not Verdict.FAIL:
-        return replace(check, judged=replace(judged, counts=Tally.HOLD))
-    if primary is None:
-        return check
-    theirs = judge(check.metric, MetricSource.BUILTIN, primary)
-    if theirs.verdict is not Verdict.FAIL:
-        return check
-    text = f"{judged.text}; the primary fails, too: {theirs.text}"
-    return replace(check, judged=replace(judged, counts=Tally.HOLD, text=text, fatal=False))
+    theirs = {place: judge(checks[place].metric, MetricSource.BUILTIN, sample) for place, sample in samples.items()}
+    return [
+        check if check.source is None else replace(check, judged=excused(check.judged, theirs.get(place)))
+        for place, check in enumerate(checks)
+    ]
 
 
 def _direct(t: Turn, metric: Metric) -> Iterator[MetricSource]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from canary.api.analysis import Metric, NoData, OnError, ThresholdRange
 from canary.api.status import Verdict
@@ -94,6 +94,19 @@ def go_duration(milliseconds: float) -> str:
     if hours:
         return f"{sign}{hours}h{minutes}m{text}"
     return f"{sign}{minutes}m{text}" if minutes else sign + text
+
+
+def excused(judged: Judged, primary: Judged | None) -> Judged:
+    """Guarded: what is not known, and what the primary fails as well, is no failed check but a wait. It spares critical checks, too:
+    an outage of both versions says nothing about the new one. `primary`: the same check of the primary, None where it was not asked.
+    """
+    if judged.counts is not Tally.FAILED:
+        return judged
+    if judged.verdict is not Verdict.FAIL:
+        return replace(judged, counts=Tally.HOLD)
+    if primary is None or primary.verdict is not Verdict.FAIL:
+        return judged
+    return replace(judged, counts=Tally.HOLD, text=f"{judged.text}; the primary fails, too: {primary.text}", fatal=False)
 
 
 def _breach(value: float, bound: ThresholdRange, *, whole: bool) -> tuple[str, float] | None:

@@ -41,6 +41,7 @@ EXTENSIONS = {
     "status.lastTrackedRevision",
     "status.lastHandledReconcileAt",
     "status.lastCommand",
+    "status.pinnedImages",
     "status.run",
     "status.checks",
     "status.failureReason",

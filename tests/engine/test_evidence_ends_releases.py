@@ -138,7 +138,7 @@ async def test_another_process_goes_on_with_the_same_evidence(stage):
     async with stage.process(kind=Paced) as process:
         await release(stage, process, seconds=60, until=())
         before = stage.status()["run"]["judge"]
-        assert json.loads(before["state"])["v"] == 1
+        assert json.loads(before["state"])["v"] == 2
     async with stage.process(kind=Paced) as process:
         stage.metrics.traffic.errors["canary"] = 0.5
         status = await play(stage, process, seconds=600, until=("Succeeded", "Failed"))

@@ -64,10 +64,10 @@ class Metrics:
     async def template(self, canary, metric, cluster, *, timeout):
         return self.sample(metric.name)
 
-    async def counters(self, canary, queries, *, since, timeout):
+    async def counters(self, canary, queries, *, since, timeout, cluster=None):
         return self.traffic.counters(since, self.clock())
 
-    async def past(self, canary, queries, *, timeout):
+    async def past(self, canary, queries, *, timeout, cluster=None):
         return self.traffic.past(self.clock())
 
     async def probe(self, canary, cluster, *, timeout):

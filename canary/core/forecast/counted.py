@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from canary.api.analysis import Analysis, Metric, OnFailure
-from canary.api.status import Verdict
 from canary.core.errors import Rejected
 from canary.core.model import MetricSource, Routes, Sample
 from canary.core.strategies import Strategy, strategy_of, weighted
@@ -70,11 +69,12 @@ class Counted:
     def limit(self) -> int:
         return self._analysis.threshold_count
 
-    def step(self, tallies: Sequence[Tally], weight: int) -> tuple[Step, int]:
+    def step(self, found: Sequence[Judged], weight: int) -> tuple[Step, int]:
         """Take the verdicts of one step at this weight: what follows, and the weight after it."""
+        tallies = [judged.counts for judged in found]
         if Tally.FAILED in tallies:
             self.failed += 1
-            if self.failed < self.limit:
+            if self.failed < self.limit and not any(judged.fatal for judged in found):
                 return Step.FAILED, weight
             return (Step.HOLD, weight) if self._analysis.on_failure is OnFailure.HOLD else (Step.ROLLBACK, 0)
         if Tally.HOLD in tallies:
@@ -106,18 +106,9 @@ def verdict(metric: Metric, sample: Sample) -> Judged:
     return judge(metric, MetricSource.BUILTIN, sample)
 
 
-def excused(judged: Judged, primary: Judged | None) -> Tally:
-    """Guarded: what is not known, and what the primary fails as well, is no failed check but a wait."""
-    if judged.counts is not Tally.FAILED:
-        return judged.counts
-    if judged.verdict is not Verdict.FAIL:
-        return Tally.HOLD
-    return Tally.HOLD if primary is not None and primary.verdict is Verdict.FAIL else Tally.FAILED
-
-
 def builtins(analysis: Analysis) -> tuple[Metric, ...]:
     """The checks whose answer follows from requests: built in, and not only for show."""
-    return tuple(metric for metric in analysis.metrics if metric.name in (SUCCESS_RATE, DURATION) and not metric.dry_run)
+    return tuple(metric for metric in analysis.metrics if metric.name in (SUCCESS_RATE, DURATION) and not metric.informational)
 
 
 def others(analysis: Analysis) -> tuple[str, ...]:

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from canary.api.analysis import Analysis, Metric
 from canary.api.sequential import Judge, Steps
-from canary.core.forecast.counted import Counted, Counts, Step, builtins, excused, measured, schedule, verdict
+from canary.core.forecast.counted import Counted, Counts, Step, builtins, measured, schedule, verdict
 from canary.core.forecast.service import Fault, Service
 from canary.core.forecast.world import World
 from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
 from canary.core.judged_checks import config_of
+from canary.core.verdicts import Judged, excused
 
 _SOON: Final = 1e-6
 
@@ -122,8 +123,7 @@ class Release:
     def _step(self) -> Outcome | None:
         if self._deciding:
             return self._by_evidence()
-        tallies = [self._tally(metric) for metric in self._metrics]
-        found, self.weight = self._counted.step(tallies, self.weight)
+        found, self.weight = self._counted.step([self._judged(metric) for metric in self._metrics], self.weight)
         if found in (Step.ROLLBACK, Step.PROMOTE):
             return self._end(found.value, by="checks" if found is Step.ROLLBACK else "")
         return None
@@ -138,10 +138,10 @@ class Release:
             self.weight = next((weight for weight in schedule(self._analysis) if weight > self.weight), self.weight)
         return None
 
-    def _tally(self, metric: Metric) -> Any:
+    def _judged(self, metric: Metric) -> Judged:
         judged = verdict(metric, measured(metric, self._window(metric, "canary")))
         if self._judge is None:
-            return judged.counts
+            return judged
         return excused(judged, verdict(metric, measured(metric, self._window(metric, "primary"))))
 
     def _window(self, metric: Metric, arm: str) -> Counts:

@@ -18,11 +18,11 @@ from canary.api.sequential import Judge
 from canary.api.status import Verdict
 from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, fresh
 from canary.core.forecast.advice import with_judge
-from canary.core.forecast.counted import Counted, Step, excused
+from canary.core.forecast.counted import Counted, Step
 from canary.core.judge import Arm, Decision, Deltas, JudgeConfig, SequentialJudge
 from canary.core.judged import PATIENCE, SHORTEST_SPACING, USUAL_SPACING
 from canary.core.judged_checks import config_of
-from canary.core.verdicts import Judged, Tally
+from canary.core.verdicts import Judged, Tally, excused
 
 _NONE: Final = Deltas(None, None)
 
@@ -211,7 +211,7 @@ class Replay:
     def step(self, moment: float, checks: Sequence[Check], weight: int) -> Stepped:
         """Take the checks of one step."""
         if self.threshold is None:
-            step, _ = self._all.step([one.judged.counts for one in checks], weight)
+            step, _ = self._all.step([one.judged for one in checks], weight)
         else:
             step = Step(self.threshold.verdict)
         elapsed = moment - self.began
@@ -234,8 +234,8 @@ class Replay:
             self.own = self.threshold
             return
         counted = [one for one in checks if judge is Judge.GUARDED or not one.metric.builtin]
-        tallies = [excused(one.judged, one.primary) if judge is Judge.GUARDED else one.judged.counts for one in counted]
-        step, _ = self._mine.step(tallies, weight)
+        mine = [excused(one.judged, one.primary) if judge is Judge.GUARDED else one.judged for one in counted]
+        step, _ = self._mine.step(mine, weight)
         if step is Step.ROLLBACK or (step is Step.PROMOTE and judge is Judge.GUARDED):
             reason = (
                 f"{self._mine.failed} failed checks, the last: {failed}"

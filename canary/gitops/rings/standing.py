@@ -118,8 +118,8 @@ def passes_at(ring: Ring, tally: Tally, found: Count, *, since: float) -> float:
         at = max((good[number - 1][0] if number else since) + bake, since)
         if number + found.failed < members and at < patient:
             at = patient
-        if number < found.succeeded and good[number][0] < at:  # another success came before: so it does for all until then
-            number = max(number + 1, min(bisect.bisect_left(good, (at, 0)), found.succeeded))
+        if number < found.succeeded and good[number][0] <= at:  # another success came by then, and has to bake as well
+            number = max(number + 1, min(bisect.bisect_right(good, (at, math.inf)), found.succeeded))
         elif samples is None or samples[number] >= rules.min_samples:
             return at
         else:
