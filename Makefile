@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e .
 	@touch $@
 
-tools: setup ## the programs of the test bed: found, or built once and cached (about 10 minutes cold)
+tools: setup ## the programs of the test bed: found, or built once and cached (about 20 minutes cold)
 	$(BIN)/python -m tests.testbed.tools
 
 demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, in a minute
@@ -46,15 +46,17 @@ check: setup ## lint, format, types, layers
 	$(BIN)/lint-imports
 	$(BIN)/python -m canary.api.crd --check crds charts/canary/files/crds
 	$(BIN)/python dashboards/generate.py --check
+	$(BIN)/python docs/images/generate.py --check
 	$(BIN)/python -m canary.cli.reference --check
 
 format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crds: setup ## write crds/, the dashboard and the chart's copies of them
+crds: setup ## write crds/, the dashboard, the chart's copies of them, and the pictures
 	$(BIN)/python -m canary.api.crd crds charts/canary/files/crds
 	$(BIN)/python dashboards/generate.py
+	$(BIN)/python docs/images/generate.py
 	$(BIN)/python -m canary.cli.reference
 
 lock: setup ## write requirements.lock anew

@@ -15,15 +15,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from canary.api.common import EXTENSION_GROUP
+from canary.api.annotations import BY, COMMAND, REASON
 from canary.api.status import Phase
 from canary.core.evidence import commanded, shortened
 from canary.core.judged import INCONCLUSIVE, deciding
-from canary.core.notices import COMMAND
 from canary.core.rollback import begin_rollback, refuse
 from canary.core.turn import End, Turn
 
-BY, REASON = f"{EXTENSION_GROUP}/by", f"{EXTENSION_GROUP}/reason"
 LONGEST_VALUE, LONGEST_NAME, LONGEST_WORDS = 200, 60, 200
 """Characters; an annotation has room for 256 KiB."""
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from canary.api.annotations import CHOICE
 from canary.api.common import Condition, ConditionStatus
 from canary.api.status import CanaryStatus, Phase
 from canary.core.delivery import CONTESTED, CONVERGED, Answer
 from canary.core.model import Unknown
-from canary.core.notices import CHOICE
 from canary.core.times import whole
 
 PROMOTED, READY, RECONCILING, STALLED = "Promoted", "Ready", "Reconciling", "Stalled"

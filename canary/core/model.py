@@ -20,6 +20,7 @@ from canary.api.canary import Canary
 from canary.api.status import CanaryStatus, Phase, RunRow
 from canary.core.counted import Counters, Past
 from canary.core.delivery import Delivery, DeliveryAsk, Replicas, ReplicasAsk, WriteBack
+from canary.core.pin import Pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +87,6 @@ class Routes:
 
 
 ALL_TO_PRIMARY = Routes(100, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """With which images the first primary is to be made: those promoted last, as Git says; none where that is what the template has.
-
-    `revision` is that of the target's template with these images. `error` says why it is not known.
-    """
-
-    images: Mapping[str, str] = field(default_factory=dict)
-    revision: str = ""
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

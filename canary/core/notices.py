@@ -11,15 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from canary.api.analysis import Webhook
+from canary.api.annotations import CHOICE
 from canary.api.canary import Canary
-from canary.api.common import EXTENSION_GROUP
 from canary.api.status import Phase
 from canary.core.model import Notice, Severity
-
-COMMAND = f"{EXTENSION_GROUP}/command"
-"""Annotation by which a person speaks to a release: `<verb>@<anything new>`."""
-CHOICE = f"{COMMAND}: abort@<nonce> to roll back, retry@<nonce> to analyse it again, promote@<nonce> to promote it nevertheless"
-"""What a person can answer to a run that waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +297,8 @@ class Voice:
     def held(self, reason: str) -> Notice:
         """A verdict against the run with `onFailure: hold`."""
         message = f"Holding {self.who} weights stay until a person decides (onFailure: hold): {reason}"
-        alert = (
-            f"{self.who} waits for a person, its weights stay (onFailure: hold): {reason.rstrip('.')}. Annotate the Canary with {CHOICE}."
-        )
+        why = reason.rstrip(".")
+        alert = f"{self.who} waits for a person, its weights stay (onFailure: hold): {why}. Annotate the Canary with {CHOICE}."
         return Notice(message, "AnalysisHeld", self.phase, warning=True, severity=Severity.ERROR, alert=alert, with_checks=True)
 
     # ------------------------------------------------------------------------------------------------ commands

@@ -9,7 +9,8 @@ from canary.api.canary import Canary
 from canary.api.gitsink import GitSink
 from canary.api.status import Phase
 from canary.core.hashing import revision_of
-from canary.core.model import Pin, Unknown
+from canary.core.model import Unknown
+from canary.core.pin import Pin
 from canary.gitops.promotions import Said, versions
 from canary.kube.cluster import Cluster
 from canary.targets.base import Observed, Target

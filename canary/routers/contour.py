@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from canary.api.analysis import AnalysisMatch, HeaderMatch, QueryMatch
+from canary.api.matches import AnalysisMatch, HeaderMatch, QueryMatch
 from canary.core.errors import Rejected
 from canary.core.grouped import GroupKey
 from canary.core.model import ALL_TO_PRIMARY, Routes, Unknown

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from canary.api.analysis import AnalysisMatch, HeaderMatch, QueryMatch
+from canary.api.matches import AnalysisMatch, HeaderMatch, QueryMatch
 from canary.api.traffic import HttpMatch, StringMatch
 from canary.kube.resource import Object
 from canary.routers import affinity, matching

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from canary.api.analysis import AnalysisMatch, HeaderMatch, QueryMatch
+from canary.api.matches import AnalysisMatch, HeaderMatch, QueryMatch
 from canary.core.errors import Rejected
 from canary.core.model import Routes
 from canary.core.release import Release

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from canary.api.status import Phase
-from canary.core.model import Effect, EnsurePrimary, Pin, Readiness, Sample, Snapshot
+from canary.core.model import Effect, EnsurePrimary, Readiness, Sample, Snapshot
+from canary.core.pin import Pin
 from tests.core.simulate import CrashError, World, rev
 
 IMAGES = {"app": "app:1"}

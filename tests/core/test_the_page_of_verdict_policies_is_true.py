@@ -12,10 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from canary.api.annotations import COMMAND
 from canary.api.canary import parse_canary
 from canary.api.validation import review
 from canary.core.commands import BY, REASON, Verb
-from canary.core.notices import COMMAND
 from tests.api.manifests import edited
 from tests.api.upstream import our_crds, root_schema
 
