@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,9 +82,12 @@ class Fleet:
         self.wait(f"{app} to be {phase}", lambda: self.get("canaries", app)["status"]["phase"] == phase, timeout)
 
 
+_NUMBERS = itertools.count(1)
+
+
 @pytest.fixture(scope="package")
 def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """All of it, with an empty folder `apps`."""
+    """All of it, with an empty folder `apps`. A worker that takes another package's file in between makes it twice, hence the numbers."""
     if absent := tools.missing(tools.FLUX):
         if os.environ.get("CI", "").lower() in {"true", "1"}:
             pytest.fail(f"CI must run this test: {absent}", pytrace=False)
@@ -94,7 +98,8 @@ def fleet(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         errors = Errors()
         parts.callback(errors.stop)
         running = parts.enter_context(flux(cluster, folder))
-        system, namespace = cluster.create_namespace("canary-system"), cluster.create_namespace("apps")
+        number = next(_NUMBERS)
+        system, namespace = (cluster.create_namespace(f"{name}-{number}") for name in ("canary-system", "apps"))
         parts.callback(lambda: [cluster.delete_namespace(one) for one in (namespace, system)])
         account = install_rbac(cluster, system)
         flags = (f"--metrics-server={errors.url}",)

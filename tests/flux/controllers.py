@@ -36,7 +36,7 @@ class Flux:
     def start(self) -> None:
         """Their CRDs first: a controller whose kinds are missing ends."""
         self.cluster.crds(*(tools.crds(name) for name in CONTROLLERS))
-        self.cluster.create_namespace(SYSTEM)
+        self.cluster.api.apply(f"/api/v1/namespaces/{SYSTEM}", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
         storage = f"127.0.0.1:{free_port()}"
         own = {
             "source-controller": [f"--storage-path={self._folder}/artifacts", f"--storage-addr={storage}", f"--storage-adv-addr={storage}"]

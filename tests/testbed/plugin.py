@@ -18,7 +18,15 @@ from tests.testbed import netns, tools
 from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import Mesh, crds_folder
 
-__all__ = ["cluster", "mesh", "namespace", "pytest_configure", "pytest_runtest_makereport", "pytest_runtest_setup"]
+__all__ = [
+    "cluster",
+    "mesh",
+    "namespace",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+]
 
 MARKS = ("cluster", "mesh")
 _NAMES = iter(range(1, 1_000_000))
@@ -32,6 +40,15 @@ def pytest_configure(config: pytest.Config) -> None:
             netns.enter()
         except netns.NetnsError as error:
             config.stash[_NETWORK] = str(error)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests may take longest come first: they wait more than they compute, and a worker that meets one at the end keeps all waiting."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0.0), _patience(item))
+    items.sort(key=lambda item: -longest[item.path])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -135,6 +152,14 @@ def _obstacle(config: pytest.Config, *, mesh: bool) -> str:
     if not netns.inside():
         return "the network namespace was not entered: name the tests' files or folders on pytest's command line"
     return ""
+
+
+def _patience(item: pytest.Item) -> float:
+    """Seconds that a test may take, by its marks; 0: it is quick."""
+    if not any(item.get_closest_marker(name) for name in (*MARKS, "slow")):
+        return 0.0
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0] if mark and mark.args else item.config.getini("timeout") or 0)
 
 
 _NETWORK: pytest.StashKey[str | None] = pytest.StashKey()
