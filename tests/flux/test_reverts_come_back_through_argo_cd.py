@@ -88,7 +88,7 @@ def test_an_application(fleet: Fleet, argo: ArgoCD) -> None:
     argo.syncs(revert)
     done = fleet.wait("it to converge", lambda: _reason(fleet, "Converged"))
     assert done["status"] == "True"
-    assert done["message"] == f"Application argocd/board has applied {revert[:12]}; board.apps is what was promoted."
+    assert done["message"] == f"Application argocd/board has applied {revert[:12]}; board.{fleet.namespace} is what was promoted."
     assert fleet.image("board") == "board:1"
     assert len(fleet.runs("board")) == 1
 

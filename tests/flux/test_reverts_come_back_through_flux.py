@@ -32,7 +32,10 @@ def _circle(fleet: Fleet, app: str, *, path: str, via: str, push: Callable[[str]
         "repository": fleet.flux.get("GitRepository", "fleet")["spec"]["url"],
         "via": via,
     }
-    assert f"cluster-001/apps/{app}/promoted.json" in fleet.git.git("fleet", "ls-tree", "-r", "--name-only", "canary-outcomes").split()
+    assert (
+        f"cluster-001/{fleet.namespace}/{app}/promoted.json"
+        in fleet.git.git("fleet", "ls-tree", "-r", "--name-only", "canary-outcomes").split()
+    )
     assert not fleet.condition(app, "Converged")
     fleet.errors.share[app] = 50.0
     bad = push(f"{app}:3")
@@ -40,13 +43,16 @@ def _circle(fleet: Fleet, app: str, *, path: str, via: str, push: Callable[[str]
     fleet.wait(f"{app} to converge", lambda: fleet.condition(app, "Converged").get("status") == "True", 60)
     before = _state(fleet, app, path)
     assert before["image"] == f"{app}:2"
-    assert before["log"][0].startswith(f"canary: canary(apps/{app}): revert")
+    assert before["log"][0].startswith(f"canary: canary({fleet.namespace}/{app}): revert")
     assert before["log"][1] == f"dev: {app}:3"
     run = fleet.runs(app)[-1]
     assert run["spec"]["source"]["revision"] == bad
     assert _effects(run) == {"record/fleet": "Done", "revert/fleet": "Done"}
     revert = next(effect["ref"] for effect in run["status"]["effects"] if effect["name"] == "revert/fleet")
-    assert fleet.condition(app, "Converged")["message"] == f"{_engine(via)} has applied {revert[:12]}; {app}.apps is what was promoted."
+    assert (
+        fleet.condition(app, "Converged")["message"]
+        == f"{_engine(via)} has applied {revert[:12]}; {app}.{fleet.namespace} is what was promoted."
+    )
     [event] = fleet.events(app, "Converged")
     assert revert[:12] in event["message"]
     time.sleep(QUIET)
@@ -119,7 +125,7 @@ def test_replicas_in_git_are_explained_and_not_fought(fleet: Fleet) -> None:
     assert fleet.get("deployments", "fixed")["spec"]["replicas"] == 0
     fleet.flux.reconciled("Kustomization", "fleet")
     told = fleet.wait("a condition that says it", lambda: fleet.condition("fixed", "ReplicasContested"))
-    assert "kustomize-controller (Kustomization flux-system/fleet) sets spec.replicas of fixed.apps" in told["message"]
+    assert f"kustomize-controller (Kustomization flux-system/fleet) sets spec.replicas of fixed.{fleet.namespace}" in told["message"]
     assert "Remove spec.replicas from Git" in told["message"]
     generation = fleet.get("deployments", "fixed")["metadata"]["generation"]
     for _ in range(3):
