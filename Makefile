@@ -33,8 +33,9 @@ demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, i
 	@$(BIN)/canary demo $(ARGS)
 
 test: check tools ## everything: lint, types, layers, unit, conformance and end-to-end tests on real parts
-	@# Two clusters on two cores starve each other now and then: what failed side by side must pass alone, once.
-	$(BIN)/pytest -n 2 --dist loadfile -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
+	@# Tests with a cluster wait more than they compute, so four side by side fill two cores, and now and then starve each other: what failed then
+	@# must pass alone, once.
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
 
 test-fast: setup ## the inner loop: no real cluster, under 90 s
 	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 3 -q $(ARGS)

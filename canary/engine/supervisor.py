@@ -36,8 +36,9 @@ from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient
 from canary.kube.lease import LeaseLock
 from canary.kube.recorder import EventRecorder
-from canary.kube.resource import ALERT_PROVIDERS, CANARIES, CANARY_RUNS, GIT_SINKS, METRIC_TEMPLATES, Object, Resource
+from canary.kube.resource import ALERT_PROVIDERS, CANARIES, CANARY_RUNS, DEPLOYMENTS, GIT_SINKS, METRIC_TEMPLATES, Object, Resource
 from canary.metrics.asker import Asker
+from canary.targets.readiness import matters
 
 log = logging.getLogger(__name__)
 
@@ -203,11 +204,12 @@ class Operator:
     def _census(self) -> None:
         self.telemetry.census(namespace for namespace, _ in self.registry.known())
 
-    def _on_object(self, resource: Resource, _: str, body: Object, old: Object | None) -> None:  # noqa: ARG002
+    def _on_object(self, resource: Resource, kind: str, body: Object, old: Object | None) -> None:
         meta = body["metadata"]
         ref = (resource, meta.get("namespace", ""), meta["name"])
+        idle = resource == DEPLOYMENTS and kind == "MODIFIED" and old is not None and not matters(old, body)
         for key in self.registry.readers(ref):
-            if self.ticker.echoes.is_news(key, ref, meta.get("resourceVersion", "")):
+            if self.ticker.echoes.is_news(key, ref, meta.get("resourceVersion", "")) and not idle:
                 self.scheduler.wake(key)
 
     async def _resync(self) -> None:

@@ -3,6 +3,9 @@
 `kubectl rollout status` logic alone was rejected: it knows neither a threshold nor the Canary's own deadline, which counts
 from the moment the Deployment lost its minimum availability, whatever the Deployment's own deadline says. Zero pods of zero
 are ready here, as upstream; what that means for traffic (Q26) is decided by the rules, which see the number of pods.
+
+`matters` tells the few changes of a rollout that a rule can see from the many that it cannot: while pods are replaced or started one by one, every
+count moves and nothing follows from it. Of the ticks of a fleet that is released at once a fifth looked at such a change.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from canary.core.model import Readiness
+
+_ROLLOUT = "deployment.kubernetes.io/revision"
 
 Verdict = tuple[Readiness, str]
 """Readiness and the reason; the reason is empty when ready."""
@@ -60,6 +65,37 @@ def _unavailable_since(status: Mapping[str, Any], deadline: float, now: float) -
     except (KeyError, TypeError, ValueError):
         return False
     return since + deadline < now
+
+
+def matters(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether anything changed in a Deployment that rules look at, with whatever thresholds; texts about what is lacking may be older."""
+    return _asked(old) != _asked(new) or _seen(old) != _seen(new)
+
+
+def _asked(deployment: Mapping[str, Any]) -> tuple[object, ...]:
+    """What people and controllers want of it. The controller of Deployments numbers its rollouts in an annotation."""
+    meta = deployment["metadata"]
+    notes = {key: value for key, value in (meta.get("annotations") or {}).items() if key != _ROLLOUT}
+    return meta.get("uid"), meta.get("generation"), meta.get("deletionTimestamp"), meta.get("labels"), meta.get("ownerReferences"), notes
+
+
+def _seen(deployment: Mapping[str, Any]) -> tuple[object, ...]:
+    """Its status as far as `deployment_readiness`, and whether it serves, depend on it."""
+    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
+    updated, available, total = (status.get(key) or 0 for key in ("updatedReplicas", "availableReplicas", "replicas"))
+    behind = deployment["metadata"].get("generation", 0) > status.get("observedGeneration", 0)
+    replacing = updated < (spec.get("replicas") or 0) or total > updated
+    available_condition = _condition(status, "Available")
+    return (
+        behind,
+        replacing,
+        None if behind or replacing else (updated, available),
+        available > 0,
+        _condition(status, "Progressing").get("reason") == "ProgressDeadlineExceeded",
+        bool(_condition(status, "Progressing")),
+        available_condition.get("status"),
+        available_condition.get("reason"),
+    )
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

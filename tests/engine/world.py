@@ -36,6 +36,7 @@ from canary.kube.resource import (
 )
 from canary.sandbox.server import ApiServer
 from canary.sandbox.world import CRDS, ROUTE_CRD
+from canary.targets.readiness import matters
 from tests.testbed.workload import deployment
 
 NS = "test"
@@ -156,8 +157,9 @@ class Process:
             self.scheduler.add(key) if key not in self.scheduler else changed and self.scheduler.wake(key)
             return
         ref = (resource, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        idle = resource == DEPLOYMENTS and kind == "MODIFIED" and old is not None and not matters(old, body)
         for key in self.registry.readers(ref):
-            if self.ticker.echoes.is_news(key, ref, body["metadata"]["resourceVersion"]):
+            if self.ticker.echoes.is_news(key, ref, body["metadata"]["resourceVersion"]) and not idle:
                 self.scheduler.wake(key)
 
     def _arm(self, client):

@@ -82,8 +82,8 @@ def node(name: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"allocatable": size, "capacity": size}}
 
 
-ENVIRONMENT = {"GOGC": "400"}
-"""Of every program here: memory is plentiful, and with the default a sixth of the API server's time is garbage collection."""
+ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
+"""Of every program here: with the defaults a sixth of the API server's time is garbage collection. Several control planes share a machine."""
 
 
 def _common(kubeconfig: Path, folder: Path) -> list[str]:
