@@ -9,6 +9,8 @@ STAMP := $(VENV)/.stamp
 UV_VERSION := 0.13.8
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 ARGS ?=
+# Hundreds of processes of ours start in `make test`: where the environment forbids to keep what was compiled, each compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup tools demo test test-fast check format crds lock bench clean
 

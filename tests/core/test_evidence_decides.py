@@ -186,6 +186,7 @@ def test_rare_scrapes_are_no_silence():
     assert not [reason for reason in reasons if "without data" in reason]
 
 
+@pytest.mark.slow
 def test_the_state_stays_small_whatever_happens():
     world = go(released(traffic={"errors": {"canary": 0.012, "primary": 0.01}, "proxies": 90, "rate": 300, "history": 900}), 900)
     for decision in world.decisions:
@@ -342,6 +343,7 @@ def slow(**sequential):
     return released(sequential={"maxDuration": "10m"} | sequential, traffic={"rate": 1})
 
 
+@pytest.mark.slow
 def test_an_inconclusive_run_holds_its_weight_and_calls_a_person_once():
     world = go(slow(), 1500)
     assert world.status.phase is Phase.PROGRESSING

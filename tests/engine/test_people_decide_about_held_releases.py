@@ -50,6 +50,7 @@ async def test_one_process_raises_the_alarm_and_the_next_obeys_the_person(stage)
     assert await alarms(stage) == [1]
 
 
+@pytest.mark.slow
 async def test_a_promotion_by_command_is_in_the_record_of_the_run(stage):
     await held(stage, stage.process())
     async with stage.process():
@@ -61,6 +62,7 @@ async def test_a_promotion_by_command_is_in_the_record_of_the_run(stage):
     assert stage.image("app-primary") == "app:2"
 
 
+@pytest.mark.slow
 async def test_a_retry_goes_on_where_it_stood(stage):
     await held(stage, stage.process())
     stage.metrics.values["request-success-rate"] = 100.0

@@ -50,6 +50,7 @@ def _both(bounds: Sequence[float]) -> dict[str, Sequence[float]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spacing", [name for name in SPACINGS if name not in ("1 s", "2 s")])
+@pytest.mark.slow
 def test_any_spacing_of_looks_gives_the_same_verdict(spacing: str, kind: str):
     fleet, verdict = KINDS[kind]
     assert set(_ends(2, SPACINGS[spacing], **fleet)) == {verdict}
@@ -57,6 +58,7 @@ def test_any_spacing_of_looks_gives_the_same_verdict(spacing: str, kind: str):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spacing", ["1 s", "2 s"])
+@pytest.mark.slow
 def test_looks_every_second_or_two_give_the_same_verdict(spacing: str, kind: str):
     fleet, verdict = KINDS[kind]
     assert set(_ends(1, SPACINGS[spacing], settings={"maxDuration": "8m"}, **fleet)) == {verdict}

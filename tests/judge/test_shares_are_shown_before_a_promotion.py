@@ -42,6 +42,7 @@ def test_evidence_of_a_wrong_share_that_is_not_complete_yet_keeps_a_version_from
     ],
     ids=["lost scrapes", "more lost scrapes", "low traffic", "hardly any traffic", "all of the traffic", "a quick schedule"],
 )
+@pytest.mark.slow
 def test_half_a_canary_is_not_promoted_where_shares_can_hardly_be_compared(kind: dict):
     """Nothing spoke against its share, for nothing could: evidence that there is none is not evidence of none."""
     assert "promote" not in {ours(replace(HALF, **kind), 7000 + seed).verdict for seed in range(6)}
@@ -58,6 +59,7 @@ def test_a_doubt_says_what_was_counted_and_how_unlikely_it_is():
     assert found[-1].evidence["sampleRatio"]["pass"] < 1
 
 
+@pytest.mark.slow
 def test_the_deadline_promotes_nobody_whose_share_is_in_doubt():
     """`onInconclusive: promote` is for too few data, not for wrong ones."""
 

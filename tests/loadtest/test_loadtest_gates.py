@@ -89,6 +89,7 @@ def test_a_write_waits_for_another_process_and_gives_up_with_a_reason(tmp_path: 
         pass
 
 
+@pytest.mark.slow
 def test_gates_survive_a_restart_with_actor_time_and_expiry(start: Callable[..., LoadTester], tmp_path: Path) -> None:
     state = f"-state-dir={tmp_path / 'new' / 'state'}"
     first = start(state)
@@ -173,6 +174,7 @@ def test_the_same_gate_twice_is_damage(tmp_path: Path) -> None:
         FileKeeping(tmp_path).prepare()
 
 
+@pytest.mark.slow
 def test_a_damaged_file_stops_the_start_with_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "gates.json").write_text('{"version": 1, "gates": [')
     code, logs = refusal(tmp_path / "run", f"-state-dir={tmp_path}")
@@ -207,6 +209,7 @@ def test_damage_while_running_refuses_until_it_is_mended(quick: Callable[..., Qu
     assert server.post("/gate/check", gate_payload()).status_code == 200
 
 
+@pytest.mark.slow
 def test_replicas_on_one_directory_agree(quick: Callable[..., QuickLoadTester], tmp_path: Path) -> None:
     left, right = quick(f"-state-dir={tmp_path}"), quick(f"-state-dir={tmp_path}")
 
@@ -224,6 +227,7 @@ def test_replicas_on_one_directory_agree(quick: Callable[..., QuickLoadTester], 
     assert right.post("/gate/check", {"name": "right-3", "namespace": "test"}).status_code == 403
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_no_gate_that_it_confirmed(
     start: Callable[..., LoadTester], quick: Callable[..., QuickLoadTester], tmp_path: Path
 ) -> None:
