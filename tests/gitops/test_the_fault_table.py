@@ -212,7 +212,13 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     27: ("webhooks are lost, forged, replayed", ("an_answer_of_a_person_is_seen_by_looking_and_by_nothing_else",)),
     28: (
         "only one of record and revert can be written",
-        ("records_that_are_refused_do_not_hold_up_the_revert", "a_protected_branch_blocks_reverts_and_not_records"),
+        (
+            "records_that_are_refused_do_not_hold_up_the_revert",
+            "a_protected_branch_blocks_reverts_and_not_records",
+            "the_record_names_the_commit_that_took_its_run_back",
+            "a_record_that_had_to_wait_names_the_commit_at_once",
+            "a_revert_that_has_to_wait_is_named_when_it_is_there",
+        ),
     ),
     29: (
         "words that forge trailers, or have no end",
