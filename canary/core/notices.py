@@ -374,6 +374,10 @@ class Voice:
         """The revert was applied, and the target is not what was promoted."""
         return self._warning("RevertDrift", f"The revert of {self.who} did not bring back what was promoted: {message}", once=True)
 
+    def set_again(self, message: str) -> Notice:
+        """The revert was undone in Git before its engine had come to it."""
+        return self._warning("SetAgain", f"The revert of {self.who} was undone in Git: {message}", once=True)
+
     def replicas_contested(self, by: str) -> Notice:
         """The target is parked, and scaled up again by the engine that delivers it."""
         text = (

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from canary.core.delivery import GRACE
 from canary.gitops.breaker import RETRY
 from tests.e2e.objects import collection
 from tests.flux.conftest import Fleet
@@ -140,6 +141,7 @@ def test_a_bot_that_is_faster_than_flux_changes_nothing(fleet: Fleet) -> None:
     try:
         fleet.wait("the revert", lambda: app.log()[-1] == "revert")
         assert app.bot()
+        time.sleep(GRACE + 1)
     finally:
         fleet.flux.suspend("GitRepository", SOURCE, False)
     tip = fleet.git.git(SOURCE, "rev-parse", "main").strip()
@@ -149,4 +151,13 @@ def test_a_bot_that_is_faster_than_flux_changes_nothing(fleet: Fleet) -> None:
     assert app.still() == before
     assert before["log"] == ["one", "two", "bot", "revert", "bot"]
     assert (before["primary"], before["replicas"], len(before["runs"])) == ("hasty:2", 0, 2)
-    assert fleet.condition("hasty", "Converged")["status"] == "False"
+    told = fleet.wait("a condition that says it", lambda: app.condition("Converged", "SetAgain"))
+    assert tip[:12] in told["message"]
+    [event] = fleet.wait("an event that says it", lambda: fleet.events("hasty", "SetAgain"))
+    assert event.get("count", 1) == 1
+    app.release(2, "by hand")
+    fleet.wait("all to agree", lambda: app.condition("Converged", "Converged"))
+    assert fleet.image("hasty") == "hasty:2"
+    assert app.bot()
+    fleet.wait("the release to be held", app.held)
+    assert len(fleet.runs("hasty")) == 2
