@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canary import __version__
-from canary.api.canaryrun import CanaryRun, CheckEvidence, EffectState, ReleaseInfo
+from canary.api.canaryrun import CanaryRun, CheckEvidence, EffectState, ReleaseInfo, SourceInfo
 from canary.api.status import RunRow
 from canary.core.evidence import thinned
 from canary.gitops import wanted
@@ -62,6 +62,7 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "failedChecks": status.failed_checks,
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
+        **({"source": _source(spec.source)} if spec.source else {}),
         "checks": [_check(check) for check in status.checks],
         "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,
@@ -128,6 +129,12 @@ def _row(row: RunRow, started: datetime) -> dict[str, Any]:
 
 def _release(info: ReleaseInfo) -> dict[str, Any]:
     return {"images": dict(info.images), "templateHash": info.template_hash, "configHash": info.config_hash}
+
+
+def _source(info: SourceInfo) -> dict[str, Any]:
+    """The commit that started the run. A URL may hold a password, and whoever delivers the workload chose it."""
+    found = {"revision": clean(info.revision), "repository": clean(scrub(info.repository), limit=MAX_REASON), "via": clean(info.via)}
+    return {key: value for key, value in found.items() if value}
 
 
 def _time(value: datetime | None) -> str | None:

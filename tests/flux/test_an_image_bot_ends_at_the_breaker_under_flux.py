@@ -15,7 +15,7 @@ from tests.e2e.objects import collection
 from tests.flux.conftest import Fleet
 from tests.flux.repository import SOURCE, plain
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.fault(25)]
 
 QUIET = 4.0
 """Seconds in which a turn of the loop would have shown itself: the source looks every second, and a run takes as long."""

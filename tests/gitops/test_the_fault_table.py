@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("gitops", "api", "core", "engine")
+FOLDERS = ("gitops", "api", "core", "engine", "flux")
 SIGKILL = "one_record_and_one_revert_wherever_the_process_is_killed"
 CRASHES = (
     "a_crash_at_any_step_leaves_one_record_and_one_revert",
@@ -206,6 +206,8 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
             "a_pull_request_that_was_merged_counts",
             "whenever_the_operator_dies_there_is_one_commit",
             "the_loop_of_bot_and_operator_ends_after_one_turn",
+            "one_revert_then_the_breaker_until_somebody_says_so",
+            "a_bot_that_is_faster_than_flux_changes_nothing",
         ),
     ),
     26: ("the revert is applied in part", ("what_an_engine_made_of_half_a_revert_is_not_reverted_again",)),
