@@ -40,10 +40,8 @@ def _tell(t: Turn, answer: Answer) -> None:
     known = t.status.condition(CONVERGED)
     if answer.status is ConditionStatus.TRUE:
         t.say(t.voice.converged(answer.message))
-    elif answer.reason == REVERT_DRIFT and (known is None or known.reason != REVERT_DRIFT):
-        t.say(t.voice.revert_drift(answer.message))
-    elif answer.reason == SET_AGAIN and (known is None or known.reason != SET_AGAIN):
-        t.say(t.voice.set_again(answer.message))
+    elif answer.reason in {REVERT_DRIFT, SET_AGAIN} and (known is None or known.reason != answer.reason):
+        t.say(t.voice.revert_undone(answer.reason, answer.message))
 
 
 def shown(t: Turn) -> Answer | None:
