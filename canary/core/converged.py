@@ -9,7 +9,7 @@ from __future__ import annotations
 from canary.api.common import ConditionStatus
 from canary.api.status import Phase
 from canary.core import workloads
-from canary.core.delivery import CONTESTED, CONVERGED, REVERT_DRIFT, Answer, Target, judge, needs_engine
+from canary.core.delivery import CONTESTED, CONVERGED, REVERT_DRIFT, SET_AGAIN, Answer, Target, judge, needs_engine
 from canary.core.revisions import at_promoted, has_changed
 from canary.core.turn import End, Turn
 from canary.core.upkeep import park_target
@@ -40,8 +40,8 @@ def _tell(t: Turn, answer: Answer) -> None:
     known = t.status.condition(CONVERGED)
     if answer.status is ConditionStatus.TRUE:
         t.say(t.voice.converged(answer.message))
-    elif answer.reason == REVERT_DRIFT and (known is None or known.reason != REVERT_DRIFT):
-        t.say(t.voice.revert_drift(answer.message))
+    elif answer.reason in {REVERT_DRIFT, SET_AGAIN} and (known is None or known.reason != answer.reason):
+        t.say(t.voice.revert_undone(answer.reason, answer.message))
 
 
 def shown(t: Turn) -> Answer | None:

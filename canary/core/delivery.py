@@ -5,7 +5,8 @@ workload (Flux, Argo CD) has applied it, and the target is what was promoted, is
 hand is put back by an engine that has not seen the revert; an engine that calls the revert applied may have applied only a part of it.
 
 Commits are compared by their names alone, because their order is known to Git and not to the cluster. Where the engine has gone on to a later
-commit, it counts as one that holds the revert when the engine's source fetched it after the run had ended. Rejected: asking the mirror of the
+commit, it counts as one that holds the revert when the engine's source fetched it after the run had ended. What an engine applied of a branch that holds the
+revert, and is the failed release all the same, was set again, by an image bot that was faster than the engine: no revision has come, so no run will. Rejected: asking the mirror of the
 repository for ancestors at every look, which makes a Git server part of a question about the cluster.
 """
 
@@ -18,7 +19,7 @@ from canary.api.common import Condition, ConditionStatus
 from canary.core.times import whole
 
 CONVERGED, CONTESTED = "Converged", "ReplicasContested"
-REVERT_DRIFT = "RevertDrift"
+REVERT_DRIFT, SET_AGAIN = "RevertDrift", "SetAgain"
 SHORT = 12
 """Characters of a commit that people are shown; Helm charts from Git carry as many."""
 GRACE = 10.0
@@ -40,12 +41,14 @@ class WriteBack:
     """The revert of the run that failed last, of a workload that is delivered by somebody.
 
     `by` is who delivers it, `<kind> <namespace>/<name>`. `commit` is the revert; empty where Git had it already. `failed` is the commit that started the run, where that
-    is known. `ended` is Unix time. `reason` and `text` are those of the outbox.
+    is known. `ended` and `written` are Unix times: of the run's end, and when the revert was seen in Git (None: nobody knows). `reason` and `text` are those of the
+    outbox.
     """
 
     by: str
     state: Written
     ended: float
+    written: float | None = None
     commit: str = ""
     failed: str = ""
     reason: str = ""
@@ -127,12 +130,12 @@ def judge(back: WriteBack, said: Delivery | None, target: Target, known: Conditi
     if said.error:
         return _no("EngineUnknown", f"{back.by} cannot be read: {said.error}", again)
     if not _holds_revert(back, said, target):
-        return _waiting(back, said, again)
+        return _set_again(back, said, target, known, now=now, again=again) or _waiting(back, said, again)
     if target.promoted:
         return Answer(ConditionStatus.TRUE, CONVERGED, f"{back.by} has applied {said.applied[:SHORT]}; {target.name} is what was promoted.")
-    if _lasted(known, now):
+    if _lasted(known, now, REVERT_DRIFT):
         return _drift(back, said, target, again)
-    return _no("Settling", f"{back.by} has applied {said.applied[:SHORT]}; {target.name} has not followed yet.", min(again, GRACE / 2))
+    return _settling(back, said, target, again)
 
 
 def _unwritten(back: WriteBack) -> Answer:
@@ -155,6 +158,27 @@ def _waiting(back: WriteBack, said: Delivery, again: float) -> Answer:
         return _no("EngineFailing", f"{back.by} does not come to {wanted}: {said.trouble}", again)
     has = f"has applied {said.applied[:SHORT]}" if said.applied else "has applied nothing yet"
     return _no("WaitingForEngine", f"{back.by} {has}, not yet {wanted}.", again)
+
+
+def _settling(back: WriteBack, said: Delivery, target: Target, again: float) -> Answer:
+    return _no("Settling", f"{back.by} has applied {said.applied[:SHORT]}; {target.name} has not followed yet.", min(again, GRACE / 2))
+
+
+def _set_again(back: WriteBack, said: Delivery, target: Target, known: Condition | None, *, now: float, again: float) -> Answer | None:
+    """The source has fetched since the revert was there, so what is applied comes after it, and the target is the failed revision still.
+
+    By more than a clone takes: one that began before the revert may have ended after it.
+    """
+    passed = back.written is not None and said.fetched is not None and said.fetched >= back.written + GRACE
+    if not passed or target.promoted or not said.applied or said.trouble or _same(said.applied, back.failed):
+        return None
+    if not _lasted(known, now, SET_AGAIN):
+        return _settling(back, said, target, again)
+    text = (
+        f"{back.by} has applied {said.applied[:SHORT]}, which comes after the revert {back.commit[:SHORT]} and asks for the failed release again: somebody, or an "
+        f"image bot, has set it. {target.name} is not tried again, and the primary serves on: stop what sets it, and set what was promoted, or a new release."
+    )
+    return _no(SET_AGAIN, text, again)
 
 
 def _drift(back: WriteBack, said: Delivery, target: Target, again: float | None = None) -> Answer:
@@ -198,9 +222,9 @@ def _pause(known: Condition | None, now: float, *, quick: bool) -> float:
     return min(SLOWEST, max(SOONEST if quick else 5 * SOONEST, age / 4))
 
 
-def _lasted(known: Condition | None, now: float) -> bool:
+def _lasted(known: Condition | None, now: float, reason: str) -> bool:
     """Whether the workload has had the time to follow."""
-    if known is None or known.reason not in ("Settling", REVERT_DRIFT):
+    if known is None or known.reason not in ("Settling", reason):
         return False
     since = known.last_update_time
-    return known.reason == REVERT_DRIFT or (since is not None and now - since.timestamp() >= GRACE)
+    return known.reason == reason or (since is not None and now - since.timestamp() >= GRACE)

@@ -50,7 +50,8 @@ class Runs:
         sinks = self._sinks(sight)
         made = self._cluster.get(CANARY_RUNS, namespace, run.id)
         if made is None:
-            source = await _source(sight) if any(spec and wanted.needs_source(spec) for _, spec in sinks) else None
+            asking = [spec.repository.url for _, spec in sinks if spec and wanted.needs_source(spec)]
+            source = await _source(sight, asking) if asking else None
             try:
                 made = await sight.cluster.create(CANARY_RUNS, _body(sight, run, source))
             except Conflict:
@@ -187,10 +188,10 @@ def _body(sight: Sight, run: RunStatus, source: SourceInfo | None) -> Object:
     return {**head, "spec": spec}
 
 
-async def _source(sight: Sight) -> SourceInfo | None:
-    """The commit that the target was delivered from. Never raises."""
+async def _source(sight: Sight, repositories: Sequence[str]) -> SourceInfo | None:
+    """The commit that the target was delivered from, in one of these repositories where there is a choice. Never raises."""
     workload = target_of(sight.cluster, sight.canary, sight.target)
-    return await source_of(sight.cluster, workload) if workload else None
+    return await source_of(sight.cluster, workload, repositories=repositories) if workload else None
 
 
 def _evidence(sight: Sight, status: CanaryStatus, run: RunStatus) -> dict[str, Any]:

@@ -32,6 +32,7 @@ PAUSE = 60.0
 ACTS: dict[str, Callable[[Mirror, GitSink, Sequence[CanaryRun]], Awaitable[Outcome]]] = {
     wanted.RECORD: effects.write_records,
     wanted.TAG: tags.tag_promotions,
+    wanted.AMEND: effects.amend_records,
 }
 REVERTS = (wanted.REVERT, wanted.PROPOSAL)
 

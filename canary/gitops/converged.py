@@ -44,7 +44,7 @@ def _reverts(by: str, status: Mapping[str, Any], ended: float, failed: str) -> I
         if kind not in {REVERT, PROPOSAL} or (reason in _SILENT and state == EffectState.SKIPPED):
             continue
         if state == EffectState.DONE:
-            yield WriteBack(by, Written.DONE, ended, commit=oid(effect.get("ref")), failed=failed)
+            yield WriteBack(by, Written.DONE, ended, _seconds(effect.get("doneAt")), commit=oid(effect.get("ref")), failed=failed)
         elif state == EffectState.SKIPPED:
             there = reason == "AlreadyReverted"
             yield WriteBack(by, Written.DONE if there else Written.LEFT, ended, failed=failed, reason=reason, text=text)

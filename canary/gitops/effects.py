@@ -58,13 +58,7 @@ class Outcome:
 async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
     """The records and, for successes, the pointers to the newest. Raises GitFailed."""
     branch, cluster = sink.spec.records.branch, sink.spec.cluster
-    done: dict[str, Done] = {}
-    paths: dict[str, str] = {}
-    for run in runs:
-        try:
-            paths[run.metadata.name] = record.path_of(run, cluster)
-        except ValueError as error:
-            done[run.metadata.name] = Done(EffectState.SKIPPED, reason="InvalidRun", text=str(error))
+    paths, done = _paths(runs, cluster)
     for attempt in range(TRIES):
         tip = await mirror.fetch(branch, since=oldest(runs))
         shelves = await shelf.read(mirror, tip, {path.rpartition("/")[0] for path in paths.values()})
@@ -75,8 +69,44 @@ async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
         todo = [run for run in runs if run.metadata.name not in done]
         if not todo:
             return Outcome(done)
-        edits = await shelf.edits(mirror, shelves, todo, cluster=cluster, keep=sink.spec.records.keep)
+        edits = await shelf.edits(mirror, shelves, todo, sink)
         text = message.record_message(todo, cluster, paths=[paths[run.metadata.name] for run in todo])
+        commits = await _pushed(mirror, sink, branch, tip, [Draft(text, edits, {})])
+        if commits:
+            fresh = {run.metadata.name: Done(EffectState.DONE, commits[-1]) for run in todo}
+            return Outcome(done | fresh, Push(branch, commits[-1], message.subject(text)))
+        await _breathe(attempt)
+    raise _overtaken(branch)
+
+
+async def amend_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
+    """Into the records of these runs, what took them back. Raises GitFailed.
+
+    A second commit, because the record must not wait for a revert that a branch refuses or a person has yet to merge. What is there says whether it
+    was done, so it is done once, however often a process dies. The record keeps all else that it says.
+    """
+    branch, cluster = sink.spec.records.branch, sink.spec.cluster
+    paths, done = _paths(runs, cluster)
+    answers = {run.metadata.name: record.answer(run, sink.metadata.name) for run in runs}
+    for name in paths.keys() - done.keys():
+        if not answers[name]:
+            done[name] = Done(EffectState.SKIPPED, reason="NothingReverted", text="the run was not taken back by this sink")
+    for attempt in range(TRIES):
+        tip = await mirror.fetch(branch)
+        shelves = await shelf.read(mirror, tip, {path.rpartition("/")[0] for name, path in paths.items() if name not in done})
+        there = await shelf.contents(mirror, shelves, [path for name, path in paths.items() if name not in done])
+        for name, path in paths.items():
+            if tip is None or there.get(path, {}).get("runId") != name:
+                done.setdefault(name, Done(EffectState.SKIPPED, reason="NoRecord", text="the branch of the records has none of this run"))
+            elif there[path].get(record.EFFECTS) == answers[name]:
+                done.setdefault(name, Done(EffectState.DONE, tip.effects.get(message.amend_effect(path), tip.oid)))
+        todo = [run for run in runs if run.metadata.name not in done]
+        if not todo:
+            return Outcome(done)
+        where = [paths[run.metadata.name] for run in todo]
+        said = [answers[run.metadata.name] for run in todo]
+        edits = {path: record.encode(there[path] | {record.EFFECTS: one}) for path, one in zip(where, said, strict=True)}
+        text = message.amend_message(todo, cluster, paths=where, refs=[next(iter(one.values())) for one in said])
         commits = await _pushed(mirror, sink, branch, tip, [Draft(text, edits, {})])
         if commits:
             fresh = {run.metadata.name: Done(EffectState.DONE, commits[-1]) for run in todo}
@@ -143,6 +173,18 @@ async def plans(
         drafts[name] = Draft(message.revert_message(run, sink.spec.cluster, plan.changes, plan.notes), plan.edits, modes)
     sites.forget()
     return decided, drafts
+
+
+def _paths(runs: Sequence[CanaryRun], cluster: str) -> tuple[dict[str, str], dict[str, Done]]:
+    """Where the records of these runs are, by their names, and the answer for those whose names are none."""
+    paths: dict[str, str] = {}
+    done: dict[str, Done] = {}
+    for run in runs:
+        try:
+            paths[run.metadata.name] = record.path_of(run, cluster)
+        except ValueError as error:
+            done[run.metadata.name] = Done(EffectState.SKIPPED, reason="InvalidRun", text=str(error))
+    return paths, done
 
 
 def _workload(run: CanaryRun) -> sites.Workload:

@@ -29,6 +29,11 @@ def record_effect(path: str) -> str:
     return f"record {path}"
 
 
+def amend_effect(path: str) -> str:
+    """Names the writing of the revert into a record."""
+    return f"amend {path}"
+
+
 def revert_effect(run: CanaryRun) -> str:
     """Names the revert of one run."""
     return f"revert {run.metadata.name}"
@@ -44,6 +49,14 @@ def record_message(runs: Sequence[CanaryRun], cluster: str, *, paths: Sequence[s
     what = f"record({_object(runs[0])}): {runs[0].status.outcome}" if len(runs) == 1 else f"record: outcomes of {len(runs)} runs"
     lines = [_why(run) for run in runs] if len(runs) == 1 else [f"- {_object(run)} {run.status.outcome}: {_why(run)}" for run in runs]
     block = [line for run, path in zip(runs, paths, strict=True) for line in _trailers(run, cluster, effect=record_effect(path))]
+    return _message(f"{clean(what, limit=150)} on {clean(cluster, limit=40)} [skip ci]", lines, block)
+
+
+def amend_message(runs: Sequence[CanaryRun], cluster: str, *, paths: Sequence[str], refs: Sequence[str]) -> str:
+    """For the outcomes branch. `refs`: the commits or the pull requests that took these runs back."""
+    what = f"record({_object(runs[0])}): reverted" if len(runs) == 1 else f"record: reverts of {len(runs)} runs"
+    lines = [f"- {_object(run)} was taken back by {clean(ref)}" for run, ref in zip(runs, refs, strict=True)]
+    block = [line for run, path in zip(runs, paths, strict=True) for line in _trailers(run, cluster, effect=amend_effect(path))]
     return _message(f"{clean(what, limit=150)} on {clean(cluster, limit=40)} [skip ci]", lines, block)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from canary.api.canaryrun import SourceInfo
 from canary.core.errors import CanaryError
 from canary.gitops.deliverers import HELM_RELEASES, KUSTOMIZATIONS, Deliverer, deliverer_of, owner_of
+from canary.gitops.forges.address import same_repository
 from canary.kube.cluster import Cluster
 from canary.kube.resource import Object, Resource
 
@@ -25,8 +26,11 @@ GIT_REPOSITORIES = Resource("source.toolkit.fluxcd.io", "v1", "gitrepositories",
 _OID = re.compile(r"(?:^|[@:/])([0-9a-f]{64}|[0-9a-f]{40})$")
 
 
-async def source_of(cluster: Cluster, workload: Object) -> SourceInfo | None:
-    """The commit; None when nobody says. Never raises for what the cluster answers."""
+async def source_of(cluster: Cluster, workload: Object, *, repositories: Collection[str] = ()) -> SourceInfo | None:
+    """The commit; None when nobody says. Never raises for what the cluster answers.
+
+    `repositories`: URLs of those that somebody writes to. Of an Application with several sources, the one that is such a repository counts.
+    """
     meta = workload.get("metadata") or {}
     if revision := oid((meta.get("annotations") or {}).get(ANNOTATION, "")):
         return SourceInfo(revision=revision, via="annotation")
@@ -37,7 +41,7 @@ async def source_of(cluster: Cluster, workload: Object) -> SourceInfo | None:
         body = await cluster.read(engine.resource, engine.namespace, engine.name)
         if engine.resource == KUSTOMIZATIONS:
             return await _kustomization(cluster, engine, body, via="Kustomization")
-        return await _helm_release(cluster, body) if engine.resource == HELM_RELEASES else _application(body)
+        return await _helm_release(cluster, body) if engine.resource == HELM_RELEASES else _application(body, repositories)
     except CanaryError as error:
         log.info("the commit of %s/%s is not known: %s", meta.get("namespace"), meta.get("name"), error)
         return None
@@ -78,13 +82,16 @@ async def _helm_release(cluster: Cluster, release: Object) -> SourceInfo | None:
     return await _kustomization(cluster, owner, await cluster.read(owner.resource, owner.namespace, owner.name), via="HelmRelease")
 
 
-def _application(body: Object) -> SourceInfo | None:
+def _application(body: Object, repositories: Collection[str]) -> SourceInfo | None:
     status, spec = body.get("status") or {}, body.get("spec") or {}
     sources = spec.get("sources") or [spec.get("source") or {}]
     operation = ((status.get("operationState") or {}).get("syncResult")) or {}
     for result in (operation, status.get("sync") or {}):  # the sync under way, as with Flux
+        found = []
         for number, text in enumerate(result.get("revisions") or [result.get("revision")]):
             if revision := oid(text):
                 url = str((sources[number] if number < len(sources) else {}).get("repoURL") or "")
-                return SourceInfo(revision=revision, repository=url, via="Application")
+                found.append(SourceInfo(revision=revision, repository=url, via="Application"))
+        if found:
+            return next((one for one in found if any(same_repository(one.repository, url) for url in repositories)), found[0])
     return None

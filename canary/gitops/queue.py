@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from canary.api.canaryrun import CanaryRun, EffectState, EffectStatus, RunPhase, parse_canary_run
 from canary.api.errors import InvalidObject
 from canary.core.errors import Conflict, NotFound
-from canary.gitops.wanted import PENDING
+from canary.gitops.wanted import AMEND, PENDING, PROPOSAL, RECORD, REVERT
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CANARY_RUNS, Object
 
@@ -183,5 +183,11 @@ def _ended(run: CanaryRun) -> float:
 
 
 def _waits(run: CanaryRun, effect: EffectStatus) -> bool:
-    """Of a run under way nothing can be written but that it is."""
-    return not effect.state.final and (run.status.phase is not RunPhase.RUNNING or effect.name.startswith(f"{PENDING}/"))
+    """Of a run under way nothing can be written but that it is; and what amends a record comes when record and revert have their ends."""
+    kind, _, sink = effect.name.partition("/")
+    if effect.state.final or (run.status.phase is RunPhase.RUNNING and kind != PENDING):
+        return False
+    if kind != AMEND:
+        return True
+    before = {effect_name(one, sink) for one in (RECORD, REVERT, PROPOSAL)}
+    return all(other.state.final for other in run.status.effects if other.name in before)

@@ -11,9 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canary import __version__
-from canary.api.canaryrun import CanaryRun, CheckEvidence, ReleaseInfo
+from canary.api.canaryrun import CanaryRun, CheckEvidence, EffectState, ReleaseInfo, SourceInfo
 from canary.api.status import RunRow
 from canary.core.evidence import thinned
+from canary.gitops import wanted
 from canary.gitops.failures import plain, scrub
 from canary.gitops.message import clean
 
@@ -23,6 +24,9 @@ MAX_HISTORY = 10 * 1024
 """Bytes of rows as the API has them, which are some 22 KiB here: about 130 ticks of two checks. Longer runs are thinned, by the same rule as there."""
 MAX_REASON = 2000
 POINTER = "promoted.json"
+EFFECTS = "effects"
+"""What was done in Git because of the run; not there before that, because a null would say that nothing will be."""
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -58,10 +62,20 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "failedChecks": status.failed_checks,
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
+        **({"source": _source(spec.source)} if spec.source else {}),
         "checks": [_check(check) for check in status.checks],
         "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,
     }
+
+
+def answer(run: CanaryRun, sink: str) -> dict[str, str]:
+    """What this sink has done because of the run, as far as it is known: `revertCommit`, or `pullRequest` (its URL) where people have merged one."""
+    names = {f"{kind}/{sink}" for kind in (wanted.REVERT, wanted.PROPOSAL)}
+    ref = next((one.ref for one in run.status.effects if one.name in names and one.state is EffectState.DONE), "")
+    if _COMMIT.fullmatch(ref):
+        return {"revertCommit": ref}
+    return {"pullRequest": clean(scrub(ref), limit=MAX_REASON)} if ref.startswith(("https://", "http://")) else {}
 
 
 def encode(data: dict[str, Any]) -> bytes:
@@ -115,6 +129,12 @@ def _row(row: RunRow, started: datetime) -> dict[str, Any]:
 
 def _release(info: ReleaseInfo) -> dict[str, Any]:
     return {"images": dict(info.images), "templateHash": info.template_hash, "configHash": info.config_hash}
+
+
+def _source(info: SourceInfo) -> dict[str, Any]:
+    """The commit that started the run. A URL may hold a password, and whoever delivers the workload chose it."""
+    found = {"revision": clean(info.revision), "repository": clean(scrub(info.repository), limit=MAX_REASON), "via": clean(info.via)}
+    return {key: value for key, value in found.items() if value}
 
 
 def _time(value: datetime | None) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from canary.api.canaryrun import CanaryRun, RunPhase
+from canary.api.gitsink import GitSink
 from canary.gitops import record
 from canary.gitops.git import Mirror, Tip
 from canary.gitops.reading import TreeEntry
@@ -32,15 +34,16 @@ async def read(mirror: Mirror, tip: Tip | None, folders: Collection[str]) -> She
     return Shelves(tip.oid, {entry.path: entry for entry in await mirror.files(tip.oid, *sorted(folders))})
 
 
-async def edits(mirror: Mirror, shelves: Shelves, runs: Sequence[CanaryRun], *, cluster: str, keep: int) -> dict[str, bytes | None]:
+async def edits(mirror: Mirror, shelves: Shelves, runs: Sequence[CanaryRun], sink: GitSink) -> dict[str, bytes | None]:
     """New records, pointers that move forward, and removals beyond the newest `keep` of each canary."""
+    cluster, keep = sink.spec.cluster, sink.spec.records.keep
     added: dict[str, dict[str, CanaryRun]] = defaultdict(dict)
     for run in runs:
         added[record.folder_of(run, cluster)][record.path_of(run, cluster)] = run
     known = await _known(mirror, shelves, {folder: keep - len(new) for folder, new in added.items()})
     changes: dict[str, bytes | None] = {}
     for folder, new in added.items():
-        records = {path: record.record(run, cluster) for path, run in new.items()}
+        records = {path: record.record(run, cluster) | _answered(run, sink) for path, run in new.items()}
         for path in _surplus({path: data for path, data in known.items() if path.startswith(f"{folder}/")} | records, keep):
             if path not in records:
                 changes[path] = None
@@ -52,6 +55,19 @@ async def edits(mirror: Mirror, shelves: Shelves, runs: Sequence[CanaryRun], *, 
             if _finished(known.get(pointer, {})) <= _finished(data):
                 changes[pointer] = record.encode(data)
     return changes
+
+
+async def contents(mirror: Mirror, shelves: Shelves, paths: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The records at these paths; without those that are not there."""
+    there = {path: shelves.entries[path].oid for path in paths if path in shelves.entries}
+    blobs, _ = await mirror.blobs(shelves.tip, list(there.values()), max_bytes=2 * record.MAX_BYTES)
+    return {path: record.decode(blobs[oid]) for path, oid in there.items() if oid in blobs}
+
+
+def _answered(run: CanaryRun, sink: GitSink) -> dict[str, Any]:
+    """A record that had to wait may be written after the revert of its run."""
+    found = record.answer(run, sink.metadata.name)
+    return {record.EFFECTS: found} if found else {}
 
 
 async def _known(mirror: Mirror, shelves: Shelves, room: Mapping[str, int]) -> dict[str, dict[str, object]]:

@@ -1,7 +1,8 @@
 """What a sink asks for, run by run: which effects are queued, and whether one that waits is still wanted.
 
 `pending` is the commit status of a run under way; it is queued when the run begins and forgotten when it ends. `pr` and `revert` are one thing by two ways,
-and a sink that changes its mind takes what waits along.
+and a sink that changes its mind takes what waits along. `amend` adds to the record what came of the revert: neither of the two waits for the other, so
+the record is written before its run has been reverted, mostly.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from canary.api.canaryrun import RunPhase
 from canary.api.gitsink import Delivery, GitSinkSpec, RecordTarget, Revert, StatusTarget
 
-PENDING, RECORD, REVERT, PROPOSAL, STATUS, TAG = "pending", "record", "revert", "pr", "status", "tag"
-ORDER = {PENDING: 0, RECORD: 1, REVERT: 2, PROPOSAL: 2, STATUS: 3, TAG: 4}
+PENDING, RECORD, REVERT, PROPOSAL, STATUS, TAG, AMEND = "pending", "record", "revert", "pr", "status", "tag", "amend"
+ORDER = {PENDING: 0, RECORD: 1, REVERT: 2, PROPOSAL: 2, STATUS: 3, TAG: 4, AMEND: 5}
 """What is written first. What people must see is not kept waiting by what they may want to see."""
 
 
 def of_unread(outcome: str) -> list[str]:
     """Kinds of effects for a sink that cannot be read."""
-    return [RECORD, REVERT] if outcome == RunPhase.FAILED else [RECORD]
+    return [RECORD, REVERT, AMEND] if outcome == RunPhase.FAILED else [RECORD]
 
 
 def at_start(spec: GitSinkSpec) -> list[str]:
@@ -29,6 +30,7 @@ def at_end(spec: GitSinkSpec, outcome: str) -> list[str]:
     kinds = [RECORD] if spec.records.target is RecordTarget.BRANCH else []
     if outcome == RunPhase.FAILED and spec.on_failure.revert is Revert.IMAGE:
         kinds.append(PROPOSAL if spec.on_failure.delivery is Delivery.PULL_REQUEST else REVERT)
+        kinds += [AMEND] if RECORD in kinds else []
     if spec.statuses.target is StatusTarget.COMMIT:
         kinds.append(STATUS)
     if outcome == RunPhase.SUCCEEDED and spec.on_success.tag:

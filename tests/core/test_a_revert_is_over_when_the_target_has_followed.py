@@ -116,6 +116,26 @@ def test_a_workload_that_does_not_follow_is_a_drift_after_a_while() -> None:
     assert reason(Delivery(REVERT), before=known("WaitingForEngine", age=1000)) == "False/Settling"
 
 
+def test_a_failed_release_that_is_set_again_before_the_engine_has_come_is_told_as_such() -> None:
+    back = replace(BACK, written=NOW - 50)
+    later = Delivery(LATER, fetched=NOW - 50 + GRACE)
+    assert reason(later, FAILED, back) == "False/Settling"
+    assert reason(later, FAILED, back, before=known("Settling", age=GRACE - 1)) == "False/Settling"
+    assert reason(later, FAILED, back, before=known("Settling", age=GRACE)) == "False/SetAgain"
+    assert reason(later, FAILED, back, before=known("SetAgain", age=1)) == "False/SetAgain"
+    assert reason(later, FAILED, back, before=known("RevertDrift", age=100)) == "False/Settling"
+    assert reason(later, PROMOTED, back, before=known("SetAgain", age=1)) == "True/Converged"
+    assert (
+        reason(replace(later, fetched=NOW - 50 + GRACE - 1), FAILED, back, before=known("Settling", age=GRACE)) == "False/WaitingForEngine"
+    )
+    assert reason(replace(later, applied=BAD), FAILED, back, before=known("Settling", age=GRACE)) == "False/WaitingForEngine"
+    assert (
+        reason(replace(later, trouble="kustomize build failed"), FAILED, back, before=known("Settling", age=GRACE)) == "False/EngineFailing"
+    )
+    assert reason(later, FAILED, BACK, before=known("Settling", age=GRACE)) == "False/WaitingForEngine"
+    assert reason(Delivery(REVERT), FAILED, back, before=known("SetAgain", age=100)) == "False/Settling"
+
+
 def test_the_engine_is_asked_less_and_less_often() -> None:
     ages = [0, 10, 100, 1000, 100_000]
     waits = [answer.again for age in ages if (answer := asked(Delivery(BAD), before=known("WaitingForEngine", age=age)))]

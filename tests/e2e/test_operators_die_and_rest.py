@@ -96,7 +96,7 @@ def _wait_for_a_write(stages: list[Stage], *, timeout: float) -> None:
 
 def _all_told(stage: Stage) -> bool:
     effects = [effect for run in stage.items("canaryruns") for effect in (run.get("status") or {}).get("effects", [])]
-    return len(effects) == 3 and all(effect["state"] == "Done" for effect in effects)
+    return len(effects) == 4 and all(effect["state"] == "Done" for effect in effects)
 
 
 def _run_of(stage: Stage) -> Item:
@@ -135,7 +135,7 @@ def _assert_rolled_back(bad: Stage) -> None:
 
 
 def _assert_told_once(git: GitServer) -> None:
-    """One record of each run and one revert, in the tree and in the history."""
+    """One record of each run and one revert, in the tree and in the history; and the record of the run that was taken back names it, once."""
     files = git.git("fleet", "ls-tree", "-r", "--name-only", "canary-outcomes").split()
     records = [name for name in files if name.endswith(".json") and not name.endswith("promoted.json")]
     outcomes = {name.split("/")[2]: json.loads(git.git("fleet", "show", f"canary-outcomes:{name}"))["outcome"] for name in records}
@@ -143,7 +143,10 @@ def _assert_told_once(git: GitServer) -> None:
     assert len(records) == 2, files
     history = git.git("fleet", "log", "--format=%(trailers:key=Canary-Effect,valueonly,separator=%x2C)", "canary-outcomes").splitlines()
     history = [effect for effect in history if effect]
-    assert len(history) == len(set(history)) == 2, history
+    assert len(history) == len(set(history)) == 3, history
+    [bad] = [name for name in records if "/bad/" in name]
+    revert = git.git("fleet", "rev-parse", "main").strip()
+    assert json.loads(git.git("fleet", "show", f"canary-outcomes:{bad}"))["effects"] == {"revertCommit": revert}
     commits = git.git("fleet", "log", "--format=%s", "main").splitlines()
     assert len(commits) == 2, commits  # the developer's, and one revert
     assert "image: app:1" in git.git("fleet", "show", "main:apps/bad.yaml")

@@ -220,7 +220,7 @@ async def test_a_crash_between_any_two_requests_ends_with_one_closed_run(fake: F
         except Retryable:
             continue
     assert fake.names(CANARY_RUNS) == [RUN]
-    assert [effect.name for effect in stored(fake).status.effects] == ["record/fleet", "revert/fleet"]
+    assert [effect.name for effect in stored(fake).status.effects] == ["record/fleet", "revert/fleet", "amend/fleet"]
 
 
 async def test_a_cache_that_is_late_never_closes_over_a_closed_run(fake: FakeCluster) -> None:
@@ -250,7 +250,7 @@ async def test_a_run_that_vanished_while_it_was_closed_ends_the_tick_and_is_made
 @pytest.mark.parametrize(
     ("spec", "outcome", "effects"),
     [
-        ({}, "Failed", ["record/fleet", "revert/fleet"]),
+        ({}, "Failed", ["record/fleet", "revert/fleet", "amend/fleet"]),
         ({}, "Succeeded", ["record/fleet"]),
         ({}, "Canceled", ["record/fleet"]),
         ({"onFailure": {"revert": "none"}}, "Failed", ["record/fleet"]),
@@ -258,8 +258,8 @@ async def test_a_run_that_vanished_while_it_was_closed_ends_the_tick_and_is_made
         ({"records": {"target": "none"}}, "Succeeded", []),
         ({"canaries": {"matchLabels": {"team": "a"}}}, "Succeeded", ["record/fleet"]),
         ({"canaries": {"matchLabels": {"team": "b"}}}, "Failed", []),
-        ({"suspend": True}, "Failed", ["record/fleet", "revert/fleet"]),
-        ({"cluster": "NOT A NAME"}, "Failed", ["record/fleet", "revert/fleet"]),
+        ({"suspend": True}, "Failed", ["record/fleet", "revert/fleet", "amend/fleet"]),
+        ({"cluster": "NOT A NAME"}, "Failed", ["record/fleet", "revert/fleet", "amend/fleet"]),
         ({"cluster": "NOT A NAME"}, "Succeeded", ["record/fleet"]),
     ],
 )

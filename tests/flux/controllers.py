@@ -72,6 +72,11 @@ class Flux:
         found: Item = self.cluster.api.get(f"{COLLECTIONS[kind]}/{name}")
         return found
 
+    def suspend(self, kind: str, name: str, suspended: bool) -> None:
+        """As `flux suspend` and `flux resume`."""
+        patch = {"spec": {"suspend": suspended}}
+        self.cluster.api.call("PATCH", f"{COLLECTIONS[kind]}/{name}", patch, content_type="application/merge-patch+json")
+
     def reconcile(self, kind: str, name: str) -> str:
         """As `flux reconcile`, without waiting; what was asked for."""
         asked = str(time.time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -47,8 +48,12 @@ def _circle(fleet: Fleet, app: str, *, path: str, via: str, push: Callable[[str]
     assert before["log"][1] == f"dev: {app}:3"
     run = fleet.runs(app)[-1]
     assert run["spec"]["source"]["revision"] == bad
-    assert _effects(run) == {"record/fleet": "Done", "revert/fleet": "Done"}
+    fleet.wait("the record to name it", lambda: _effects(fleet.runs(app)[-1]).get("amend/fleet") == "Done")
+    run = fleet.runs(app)[-1]
+    assert _effects(run) == {"record/fleet": "Done", "revert/fleet": "Done", "amend/fleet": "Done"}
     revert = next(effect["ref"] for effect in run["status"]["effects"] if effect["name"] == "revert/fleet")
+    record = f"canary-outcomes:cluster-001/{fleet.namespace}/{app}/{run['metadata']['name']}.json"
+    assert json.loads(fleet.git.git("fleet", "show", record))["effects"] == {"revertCommit": revert}
     assert (
         fleet.condition(app, "Converged")["message"]
         == f"{_engine(via)} has applied {revert[:12]}; {app}.{fleet.namespace} is what was promoted."

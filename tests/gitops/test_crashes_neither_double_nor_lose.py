@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import shutil
 from collections.abc import AsyncIterator
@@ -66,7 +67,7 @@ async def scenario(server: GitServer, name: str) -> AsyncIterator[tuple[Api, str
     api, url = Api(), f"{server.url}/{name}.git"
     api.add(GIT_SINKS, sink(url))
     api.add(CANARY_RUNS, run("r0", canary="other", outcome="Succeeded"))
-    api.add(CANARY_RUNS, run("r1", minute=1))
+    api.add(CANARY_RUNS, run("r1", minute=1, effects=("record/fleet", "revert/fleet", "amend/fleet")))
     yield api, url
     _FUSES.pop(url, None)
     api.assert_untouched()
@@ -80,9 +81,11 @@ def assert_once(server: GitServer, api: Api, name: str) -> None:
     assert GOOD in show(server, PATH, repo=name)
     trailers = server.git(name, "log", "--format=%(trailers:key=Canary-Effect,valueonly)", OUTCOMES).split("\n")
     written = sorted(line for line in trailers if line)
-    assert written == [f"record {folder}/other/r0.json", f"record {folder}/podinfo/r1.json"]
+    assert written == [f"amend {folder}/podinfo/r1.json", f"record {folder}/other/r0.json", f"record {folder}/podinfo/r1.json"]
     assert {effect["state"] for one in ("r0", "r1") for effect in effects(api, one).values()} == {"Done"}
-    assert effects(api, "r1")["revert/fleet"]["ref"] == server.git(name, "rev-parse", "main").strip()
+    commit = server.git(name, "rev-parse", "main").strip()
+    assert effects(api, "r1")["revert/fleet"]["ref"] == commit
+    assert json.loads(show(server, f"{folder}/podinfo/r1.json", repo=name, branch=OUTCOMES))["effects"] == {"revertCommit": commit}
 
 
 async def crash_at(server: GitServer, step: int) -> None:
@@ -239,7 +242,7 @@ async def test_a_status_that_somebody_else_changes_at_the_same_time_is_not_overw
 async def test_what_another_replica_finished_is_never_taken_back(server: GitServer) -> None:
     server.stop()
     async with scenario(server, "finished") as (api, _):
-        done = [{"name": name, "state": "Done", "attempts": 1, "ref": "abc"} for name in ("record/fleet", "revert/fleet")]
+        done = [{"name": name, "state": "Done", "attempts": 1, "ref": "abc"} for name in ("record/fleet", "revert/fleet", "amend/fleet")]
 
         async def finish(what: str) -> None:
             if what == "merge canaryruns":  # between our look and our write

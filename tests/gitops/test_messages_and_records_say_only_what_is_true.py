@@ -111,6 +111,16 @@ def test_the_record_holds_the_evidence() -> None:
     assert list(json.loads(text)) == sorted(data)
 
 
+def test_the_record_names_the_commit_that_started_the_run_and_no_password() -> None:
+    body = run("0123456789abcdef")
+    assert "source" not in record.record(parse_canary_run(body), CLUSTER)
+    body["spec"]["source"] = {"revision": "a" * 40, "repository": "https://bot:hunter2@git.example/acme/fleet.git", "via": "Kustomization"}
+    data = record.record(parse_canary_run(body), CLUSTER)
+    assert data["source"] == {"revision": "a" * 40, "repository": "https://***@git.example/acme/fleet.git", "via": "Kustomization"}
+    body["spec"]["source"] = {"revision": "a" * 40, "via": "annotation"}
+    assert record.record(parse_canary_run(body), CLUSTER)["source"] == {"revision": "a" * 40, "via": "annotation"}
+
+
 def test_the_record_tells_the_run_tick_by_tick() -> None:
     rows = [
         {"seq": 1, "at": 0.25, "weight": 0, "to": 5, "gates": ["oncall: yes (http://me:hunter2@host/ok)"]},

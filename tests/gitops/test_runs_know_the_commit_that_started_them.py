@@ -125,6 +125,18 @@ async def test_an_application_of_several_sources_names_the_one_that_is_git(fake:
     assert await source_of(fake, workload(labels=labels)) == SourceInfo(revision=ONE, repository=URL, via="Application")
 
 
+async def test_of_several_git_sources_the_one_counts_that_somebody_writes_to(fake: FakeCluster) -> None:
+    spec = {"sources": [{"repoURL": "https://git.example/acme/values.git"}, {"repoURL": URL}]}
+    fake.add(APPLICATIONS, APPLICATIONS.head("argocd", "shop") | {"spec": spec, "status": {"sync": {"revisions": [TWO, ONE]}}})
+    it = workload(labels={"argocd.argoproj.io/instance": "shop"})
+    assert await source_of(fake, it, repositories=["https://elsewhere.example/x", URL.removesuffix(".git")]) == SourceInfo(
+        revision=ONE, repository=URL, via="Application"
+    )
+    first = SourceInfo(revision=TWO, repository="https://git.example/acme/values.git", via="Application")
+    assert await source_of(fake, it, repositories=["https://elsewhere.example/x"]) == first
+    assert await source_of(fake, it) == first
+
+
 @pytest.mark.parametrize("error", [Forbidden("no"), Retryable("down")])
 async def test_what_cannot_be_read_is_not_known(fake: FakeCluster, error: CanaryError) -> None:
     labels = flux(fake, lastAppliedRevision=f"main@sha1:{ONE}")
@@ -156,7 +168,7 @@ async def test_a_run_keeps_its_commit_and_is_announced(fake: FakeCluster) -> Non
     run = stored(fake)
     assert run.spec.source is not None
     assert [effect.name for effect in run.status.effects] == [
-        "record/fleet", "revert/fleet", "status/fleet", "record/audit", "revert/audit",
+        "record/fleet", "revert/fleet", "amend/fleet", "status/fleet", "record/audit", "revert/audit", "amend/audit",
     ]  # fmt: skip
 
 
@@ -190,8 +202,8 @@ async def test_an_announcement_that_cannot_be_written_is_made_up_for(fake: FakeC
 @pytest.mark.parametrize(
     ("spec", "outcome", "effects"),
     [
-        ({"onFailure": {"delivery": "pullRequest"}}, "Failed", ["record/fleet", "pr/fleet"]),
-        ({"onFailure": {"delivery": "auto"}}, "Failed", ["record/fleet", "revert/fleet"]),
+        ({"onFailure": {"delivery": "pullRequest"}}, "Failed", ["record/fleet", "pr/fleet", "amend/fleet"]),
+        ({"onFailure": {"delivery": "auto"}}, "Failed", ["record/fleet", "revert/fleet", "amend/fleet"]),
         ({"onFailure": {"delivery": "pullRequest", "revert": "none"}}, "Failed", ["record/fleet"]),
         ({"onFailure": {"delivery": "pullRequest"}}, "Succeeded", ["record/fleet"]),
         ({"onSuccess": {"tag": True}}, "Succeeded", ["record/fleet", "tag/fleet"]),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("gitops", "api", "core", "engine")
+FOLDERS = ("gitops", "api", "core", "engine", "flux")
 SIGKILL = "one_record_and_one_revert_wherever_the_process_is_killed"
 CRASHES = (
     "a_crash_at_any_step_leaves_one_record_and_one_revert",
@@ -206,13 +206,21 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
             "a_pull_request_that_was_merged_counts",
             "whenever_the_operator_dies_there_is_one_commit",
             "the_loop_of_bot_and_operator_ends_after_one_turn",
+            "one_revert_then_the_breaker_until_somebody_says_so",
+            "a_bot_that_is_faster_than_flux_changes_nothing",
         ),
     ),
     26: ("the revert is applied in part", ("what_an_engine_made_of_half_a_revert_is_not_reverted_again",)),
     27: ("webhooks are lost, forged, replayed", ("an_answer_of_a_person_is_seen_by_looking_and_by_nothing_else",)),
     28: (
         "only one of record and revert can be written",
-        ("records_that_are_refused_do_not_hold_up_the_revert", "a_protected_branch_blocks_reverts_and_not_records"),
+        (
+            "records_that_are_refused_do_not_hold_up_the_revert",
+            "a_protected_branch_blocks_reverts_and_not_records",
+            "the_record_names_the_commit_that_took_its_run_back",
+            "a_record_that_had_to_wait_names_the_commit_at_once",
+            "a_revert_that_has_to_wait_is_named_when_it_is_there",
+        ),
     ),
     29: (
         "words that forge trailers, or have no end",
