@@ -1,8 +1,11 @@
 """`judge: sequential` and `guarded` with `mirror: true`: copies of requests are judged before any user meets the new version."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from canary.api.status import Phase
+from canary.api.status import JudgeStatus, Phase
+from canary.core import judged
 from canary.core.counted import Marks
 from canary.core.model import CountersAsk, Routes, SetRoutes
 from tests.core.test_evidence_decides import checks, go, judge, released, weights
@@ -176,3 +179,13 @@ def test_marks_of_one_stage_say_nothing_in_the_other():
     assert marks.of_stage(copies=True) is marks
     assert marks.of_stage(copies=False) == Marks()
     assert Marks.parse(Marks(5000, {"a": 4000}).text()) == Marks(5000, {"a": 4000})
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_weight_from_before_the_first_copy_ends_no_copies(copies):
+    """As it is after a crash between moving traffic and storing the status."""
+    stored = JudgeStatus(verdict="continue", weight=5, marks=Marks(5000, {"a": 4000}, copies=copies).text())
+    turn = SimpleNamespace(
+        run=SimpleNamespace(judge=stored), routes=Routes(100, 0, mirrored=True), analysis=SimpleNamespace(max_weight_effective=50)
+    )
+    assert judged.wish(turn) == (judged.Wish(weight=5) if copies else judged.Wish())
