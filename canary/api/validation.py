@@ -282,12 +282,10 @@ def _sequential_release(analysis: Analysis) -> Iterator[Problem]:
         field = f"stepWeights[{len(analysis.step_weights) - 1}]" if analysis.step_weights else "maxWeight"
         message = f"a canary with {top} % of the traffic leaves too little of it to compare with"
         yield Problem(f"spec.analysis.{field}", message, f"use at most {HIGHEST_TOP_WEIGHT}; 50 compares best")
-    for field, given, why in (
-        ("mirror", analysis.mirror, "copies of requests are no share of the traffic"),
-        ("sessionAffinity", analysis.session_affinity is not None, "a cookie keeps users on the canary, whatever its weight"),
-    ):
-        if given:
-            yield Problem(f"spec.analysis.{field}", f"does not go with judge: sequential: {why}", f"remove {field}, or use judge: guarded")
+    if analysis.session_affinity is not None:
+        why = "a cookie keeps users on the canary, whatever its weight"
+        hint = "remove sessionAffinity, or use judge: guarded"
+        yield Problem("spec.analysis.sessionAffinity", f"does not go with judge: sequential: {why}", hint)
 
 
 def _cross_namespace(canary: Canary) -> Iterator[Problem]:

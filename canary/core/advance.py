@@ -85,7 +85,8 @@ def _weighted(t: Turn) -> End:
 def climb(t: Turn) -> End | None:
     """Between two steps the weight follows the evidence, unless something stood against the last step, or weights were moved by others."""
     run = t.run
-    if not judged.deciding(t) or run is None or t.routes.canary == 0 or (run.weight, run.mirrored) != (t.routes.canary, t.routes.mirrored):
+    untouched = t.routes.canary == 0 and not t.routes.mirrored
+    if not judged.deciding(t) or run is None or untouched or (run.weight, run.mirrored) != (t.routes.canary, t.routes.mirrored):
         return None
     wish = judged.wish(t)
     if judged.adaptive(t) and run.judge is not None and not run.judge.refused and not wish.promote:
@@ -99,8 +100,20 @@ def _by_evidence(t: Turn) -> End:
     wish = judged.wish(t)
     if wish.promote:
         return promote.begin(t) if _promotion_allowed(t, iterations=0) else t.interval
+    if t.analysis.mirror and t.snapshot.can_mirror and t.routes.canary == 0 and not t.routes.mirrored:
+        _mirror(t)
+        return t.interval
     _raise(t, wish.weight if judged.adaptive(t) or not wish.weight else _scheduled(t))
     return t.interval
+
+
+def _mirror(t: Turn) -> None:
+    """Copies come before users, as long as the judge wants: it says 0 until they may end."""
+    if not _traffic_allowed(t):
+        judged.refuse(t, refused=True)
+        return
+    t.move(0, mirrored=True)
+    t.say(t.voice.weight(0, mirrored=True))
 
 
 def _scheduled(t: Turn) -> int:

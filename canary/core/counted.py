@@ -61,23 +61,33 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Time of the last counted scrape (Unix milliseconds) by target; `common` is that of the last look, for targets without room."""
+    """Time of the last counted scrape (Unix milliseconds) by target; `common` is that of the last look, for targets without room.
+
+    `copies`: they are marks of who counts copies of requests. Where requests are counted elsewhere, the marks of one stage say nothing in
+    the other: its first look anchors anew.
+    """
 
     common: int = 0
     by_target: Mapping[str, int] = field(default_factory=dict)
+    copies: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Marks:
         """From `text()`; no marks for a text that is none of ours."""
         try:
-            common, marks = json.loads(text)
-            return cls(int(common), {str(name): int(common) - int(age) for name, age in marks.items()})
+            common, marks, *copies = json.loads(text)
+            return cls(int(common), {str(name): int(common) - int(age) for name, age in marks.items()}, bool(copies))
         except (ValueError, TypeError, AttributeError):
             return cls()
 
     def text(self) -> str:
         """JSON, at most 1.5 KiB: ages in milliseconds before `common`."""
-        return json.dumps([self.common, {name: self.common - at for name, at in self.by_target.items()}], separators=(",", ":"))
+        ages = {name: self.common - at for name, at in self.by_target.items()}
+        return json.dumps([self.common, ages, *([1] if self.copies else [])], separators=(",", ":"))
+
+    def of_stage(self, *, copies: bool) -> Marks:
+        """The same if they are of this stage, else none."""
+        return self if self.copies is copies else Marks(copies=copies)
 
     @property
     def since(self) -> float:
@@ -97,13 +107,13 @@ class Marks:
         for scrape in scrapes:
             name = _digest(target_of(scrape))
             merged[name] = max(merged.get(name, 0), _milliseconds(scrape.ts))
-        return Marks(max(self.common, _milliseconds(at)), _newest(merged))
+        return Marks(max(self.common, _milliseconds(at)), _newest(merged), self.copies)
 
     def merged(self, other: Marks) -> Marks:
         """The later mark of every target; the newest are kept."""
         names = self.by_target.keys() | other.by_target.keys()
         later = {name: max(self.by_target.get(name, 0), other.by_target.get(name, 0)) for name in names}
-        return Marks(max(self.common, other.common), _newest(later))
+        return Marks(max(self.common, other.common), _newest(later), self.copies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ decided and not stored is decided again on the same requests, with those that ca
 
 `guarded`: counted checks and the schedule decide as ever, and evidence may roll back before they do. `sequential`: evidence decides on
 weight, promotion and rollback; other checks and hooks can still stop a release, gates still hold it. Silence of the source is neither.
+
+While traffic is mirrored both judge copies: they may end a run before any user has met the new version.
 """
 
 from __future__ import annotations
@@ -98,8 +100,8 @@ def awake(t: Turn, end: End) -> End:
 def wish(t: Turn) -> Wish:
     """What the last look asked for."""
     judge = t.run.judge if t.run is not None else None
-    if judge is None or judge.verdict not in (ON, PROMOTE):
-        return Wish()
+    if judge is None or judge.verdict not in (ON, PROMOTE) or (t.routes.mirrored and not Marks.parse(judge.marks).copies):
+        return Wish()  # a weight from before the first copy would end them before anything is seen
     return Wish(judge.verdict == PROMOTE, min(judge.weight, t.analysis.max_weight_effective))
 
 
@@ -153,9 +155,10 @@ def _restored(config: JudgeConfig, state: str) -> SequentialJudge | None:
 
 def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
     """The first look: the primary's past, and where the counters stand. Without either there is no judge yet."""
-    counters, past = t.counted(0.0, past=True)
+    _, copies = _stage(t)
+    counters, past = t.counted(0.0, past=True, copies=copies)
     assert past is not None
-    news = _news(counters, Marks())
+    news = _news(counters, Marks(copies=copies))
     if isinstance(news, str) or past.error:
         error = news if isinstance(news, str) else past.error
         return before.model_copy(
@@ -179,19 +182,22 @@ def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: Sequent
 
     Without news it is left alone for a while: proxies are not scraped at our pace.
     """
-    marks = Marks.parse(before.marks)
-    counters, _ = t.counted(marks.since, past=False)
+    weight, copies = _stage(t)
+    known = Marks.parse(before.marks)
+    marks = known.of_stage(copies=copies)
+    if marks is not known:
+        before = before.model_copy(update={"weight": weight})
+    counters, _ = t.counted(marks.since, past=False, copies=copies)
     news = _news(counters, marks)
     note = news if isinstance(news, str) else counters.note
     counted = before.counted_at.timestamp() if before.counted_at is not None else 0.0
     deltas = news.deltas if isinstance(news, Fresh) and news.newest is not None else None
     if deltas is None and t.now - counted < _patience(before):
-        return before, False
+        return before.model_copy(update={"marks": _noticed(marks, news).text()}), False
     # a clock that was set back must not make the judge deaf: its time goes on, from look to look
     now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
-    stored = t.snapshot.canary.status.run
-    weight = stored.weight if stored is not None and stored.weight is not None else t.routes.canary
     tick, lacking = (deltas or Deltas(None, None)).tick(now, weight), ""
+    tick = replace(tick, copied=t.snapshot.copied if copies and not weight else 0)
     kept = news.marks if isinstance(news, Fresh) else marks
     if deltas is not None:
         pairs = paired(counters, marks, kept)
@@ -220,6 +226,19 @@ def _news(counters: Counters, marks: Marks) -> Fresh | str:
         return fresh(counters, marks)
     except ValueError as error:
         return str(error)
+
+
+def _stage(t: Turn) -> tuple[int, bool]:
+    """Under which weight the news came, and whether they are of copies: what was stored, since routes may have been moved meanwhile."""
+    stored = t.snapshot.canary.status.run
+    if stored is None or stored.weight is None:
+        return t.routes.canary, t.routes.mirrored
+    return stored.weight, stored.mirrored
+
+
+def _noticed(marks: Marks, news: Fresh | str) -> Marks:
+    """The marks with those of targets that were seen for the first time: what they count from now on is new."""
+    return marks if isinstance(news, str) else replace(marks, by_target=news.marks.by_target)
 
 
 def _noted(reason: str, note: str) -> str:

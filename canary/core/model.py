@@ -98,7 +98,7 @@ class Snapshot:
     mesh's own object; None when that object does not exist yet; Unknown while they cannot be believed (not accepted, or a
     status that lags behind what was set: steps would start from a weight that is history). `provider` is resolved (spec,
     then flag).
-    `can_mirror` tells whether the router can copy traffic in the strategy at hand. `has_weights` is False for the
+    `can_mirror` tells whether the router can copy traffic in the strategy at hand, `copied` how many percent of it. `has_weights` is False for the
     `kubernetes` provider, which knows no weights. `write_back` is the revert in Git of the run that failed last, where an
     engine delivers the target; `delivered` tells, at rest, whether one does.
     `rejected` says why the target's revision is not tried: it was rejected before and taken back in Git; empty otherwise.
@@ -113,6 +113,7 @@ class Snapshot:
     configs: Mapping[str, str] | Unknown | None
     routes: Routes | Unknown | None
     can_mirror: bool = False
+    copied: int = 100
     has_weights: bool = True
     has_scaler: bool = False
     write_back: WriteBack | None = None
@@ -156,9 +157,13 @@ class ProvidersAsk:
 
 @dataclass(frozen=True, slots=True)
 class CountersAsk:
-    """How many requests of both versions were counted since then (Unix time, seconds)? 0: where the counters stand."""
+    """How many requests of both versions were counted since then (Unix time, seconds)? 0: where the counters stand.
+
+    `copies`: the canary gets copies of requests, which not every proxy counts where it counts requests.
+    """
 
     since: float
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

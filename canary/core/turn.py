@@ -202,9 +202,9 @@ class Turn:
         assert isinstance(answer, ProvidersResult)
         return answer
 
-    def counted(self, since: float, *, past: bool) -> tuple[Counters, Past | None]:
-        """Requests of both versions since then, and with `past` the primary's last hour; asked together."""
-        counters, *rest = self._answers((CountersAsk(since), *((PastAsk(),) if past else ())))
+    def counted(self, since: float, *, past: bool, copies: bool = False) -> tuple[Counters, Past | None]:
+        """Requests of both versions (or the canary's `copies`) since then, and with `past` the primary's last hour; asked together."""
+        counters, *rest = self._answers((CountersAsk(since, copies), *((PastAsk(),) if past else ())))
         assert isinstance(counters, Counters)
         return counters, next((answer for answer in rest if isinstance(answer, Past)), None)
 

@@ -92,6 +92,7 @@ class Observer:
             configs=seen.configs,
             routes=router.read(release, live),
             can_mirror=router.can_mirror(release),
+            copied=router.mirrored_percent(release),
             has_weights=router.has_weights,
             has_scaler=canary.spec.autoscaler_ref is not None,
             write_back=write_back,
@@ -117,7 +118,9 @@ class Observer:
                 return await self._asker.probe(sight.canary, sight.cluster, timeout=METRIC_TIMEOUT)
             case model.CountersAsk():
                 seconds = _timeout(sight.canary)
-                return await self._asker.counters(sight.canary, _arms(sight), since=ask.since, timeout=seconds, cluster=sight.cluster)
+                return await self._asker.counters(
+                    sight.canary, _arms(sight, copies=ask.copies), since=ask.since, timeout=seconds, cluster=sight.cluster
+                )
             case ReplicasAsk():
                 return await replicas_by(sight.cluster, sight.canary, sight.target)
             case DeliveryAsk():
@@ -170,6 +173,7 @@ def _timeout(canary: Canary) -> float:
     return min(METRIC_TIMEOUT, max(1.0, canary.spec.analysis.interval_seconds))
 
 
-def _arms(sight: Sight) -> ArmQueries:
-    assert sight.router.arm_queries is not None  # `look` has refused the others
-    return sight.router.arm_queries
+def _arms(sight: Sight, *, copies: bool = False) -> ArmQueries:
+    queries = sight.router.arm_queries
+    assert queries is not None  # `look` has refused the others
+    return queries.copies or queries if copies else queries

@@ -70,6 +70,10 @@ class Router(Protocol):
         """What must be watched for this mesh."""
         ...
 
+    def mirrored_percent(self, release: Release) -> int:
+        """How many percent of the requests are copied while traffic is mirrored; 0 where it never is."""
+        ...
+
     def can_mirror(self, release: Release) -> bool:
         """Whether traffic can be copied to the canary in this release's strategy."""
         ...

@@ -49,6 +49,10 @@ class ContourRouter:
         """HTTPProxies."""
         return (HTTP_PROXIES,)
 
+    def mirrored_percent(self, release: Release) -> int:  # noqa: ARG002
+        """None."""
+        return 0
+
     def can_mirror(self, release: Release) -> bool:  # noqa: ARG002
         """Not offered, as upstream."""
         return False

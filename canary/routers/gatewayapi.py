@@ -33,6 +33,10 @@ class GatewayApiRouter:
         """HTTPRoutes."""
         return (HTTP_ROUTES,)
 
+    def mirrored_percent(self, release: Release) -> int:  # noqa: ARG002
+        """All of them: `mirrorWeight` has no place in the filter, as upstream."""
+        return 100
+
     def can_mirror(self, release: Release) -> bool:
         """By a RequestMirror filter, except in an A/B test, which has no phase without canary traffic."""
         return not matching.is_ab_test(release)

@@ -18,6 +18,15 @@ from canary.kube.resource import DESTINATION_RULES, VIRTUAL_SERVICES, Object, Re
 from canary.routers import istio_original, istio_rules, matching, objects, queries, weights
 from canary.routers.base import NO_CANARY_RULE, Live, ObjectRef, Wanted
 
+_COPIES: Final = queries.arms(
+    requests="istio_requests_total",
+    buckets="istio_request_duration_milliseconds_bucket",
+    # of those who answer: who sends a copy keeps no account of it (istio/istio#23496); and by workload, since a copy may name another host
+    canary='reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload="{{ target }}"',
+    primary='reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload="{{ target }}-primary"',
+    code="response_code",
+)
+
 
 class IstioRouter:
     """Weights are those of the last rule that names the canary."""
@@ -54,11 +63,16 @@ class IstioRouter:
             selector='reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload=~"{{ target }}-primary"',
             code="response_code",
         ),
+        copies=_COPIES,
     )
 
     def resources(self) -> tuple[Resource, ...]:
         """VirtualServices and DestinationRules."""
         return (VIRTUAL_SERVICES, DESTINATION_RULES)
+
+    def mirrored_percent(self, release: Release) -> int:
+        """`mirrorWeight`; all of them without it."""
+        return istio_rules.copied_percent(release)
 
     def can_mirror(self, release: Release) -> bool:
         """HTTP only; not in an A/B test, which has no phase without canary traffic."""

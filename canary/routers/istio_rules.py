@@ -115,6 +115,11 @@ def _mirror(release: Release) -> Object:
     return mirror
 
 
+def copied_percent(release: Release) -> int:
+    """How many percent of the requests `mirrorPercentage` copies; all of them without it."""
+    return min(100, release.canary.spec.analysis.mirror_weight or 100)
+
+
 def _with_cookie(pattern: str, service: list[Object]) -> list[Object]:
     cookie = {affinity.COOKIE: {"regex": pattern}}
     return [{**match, "headers": {**match.get("headers", {}), **cookie}} for match in service or [{}]]

@@ -31,6 +31,10 @@ class KubernetesRouter:
         """Nothing of a mesh is watched."""
         return ()
 
+    def mirrored_percent(self, release: Release) -> int:  # noqa: ARG002
+        """None."""
+        return 0
+
     def can_mirror(self, release: Release) -> bool:  # noqa: ARG002
         """A Service cannot copy traffic."""
         return False

@@ -114,16 +114,26 @@ def arm(*, requests: str, buckets: str, selector: str) -> ArmSeries:
     return ArmSeries(f"{requests}{{{selector}}}", f"{buckets}{{{selector}}}", f"{whole(buckets)}{{{selector}}}")
 
 
-def arms(*, requests: str, buckets: str, canary: str, primary: str, code: str, checks: dict[str, str] | None = None) -> ArmQueries:
+def arms(
+    *,
+    requests: str,
+    buckets: str,
+    canary: str,
+    primary: str,
+    code: str,
+    checks: dict[str, str] | None = None,
+    copies: ArmQueries | None = None,
+) -> ArmQueries:
     """The raw counters of both versions, told apart by their selectors; durations in milliseconds.
 
-    `checks`: the built-in checks of the primary, where they use other series than these.
+    `checks`: the built-in checks of the primary, where they use other series than these. `copies`: who counts copies, where it is somebody else.
     """
     return ArmQueries(
         canary=arm(requests=requests, buckets=buckets, selector=canary),
         primary=arm(requests=requests, buckets=buckets, selector=primary),
         code=code,
         checks=checks or builtin(requests=requests, buckets=buckets, selector=primary, code=code),
+        copies=copies,
     )
 
 

@@ -36,20 +36,25 @@ def binomial(random_, count, share):
 class Traffic:
     """`rate` requests a second of both versions; `errors` are shares by version; `every` seconds between two scrapes."""
 
-    def __init__(self, *, start, rate=100.0, errors=None, every=15.0, proxies=2, seed=1, history=3600.0, weight=lambda: 0):
-        self.rate, self.every, self.weight = rate, every, weight
+    def __init__(
+        self, *, start, rate=100.0, errors=None, every=15.0, proxies=2, seed=1, history=3600.0, weight=lambda: 0, copied=lambda: 0
+    ):
+        self.rate, self.every, self.weight, self.copied = rate, every, weight, copied
         self.errors = {"canary": 0.001, "primary": 0.001} | (errors or {})
         self.dead = ""
         self.silent = False
         self.asked = []
         self.harmed = 0
-        self._random = random.Random(seed)
+        self._random, self._own = random.Random(seed), random.Random(-seed)
         self._totals = {
             (arm, proxy): [{"2": 1000.0, "5": 3.0}, dict.fromkeys(BOUNDS, 0.0)] for arm in ("primary",) for proxy in range(proxies)
         }
         self._proxies = proxies
         self._last = [start - history + every * proxy / proxies for proxy in range(proxies)]
+        self.lost = 0.0
+        self._answered = {}
         self.scrapes = []
+        self.answers = []
         errors_now, self.errors = self.errors, {"canary": 0.0, "primary": min(self.errors["primary"], 0.001)}
         weight_now, self.weight = self.weight, lambda: 0
         self.go_on(start)
@@ -70,26 +75,45 @@ class Traffic:
             count = poisson(self._random, self.rate / self._proxies * part * self.every)
             bad = binomial(self._random, count, self.errors[arm])
             self.harmed += bad if arm == "canary" else 0
+            if arm == "primary" or not self.copied():
+                self._answer(arm, proxy, ts, count, bad)
+            if arm == "primary" and self.copied():
+                copies = binomial(self._own, count, self.copied() / 100 * (1 - self.lost))
+                self._answer("canary", proxy, ts, copies, binomial(self._own, copies, self.errors["canary"]))
             if count and (arm, proxy) not in self._totals:
                 self._totals[arm, proxy] = [{}, dict.fromkeys(BOUNDS, 0.0)]
             if (arm, proxy) in self._totals:
                 requests, buckets = self._totals[arm, proxy]
                 requests["2"] = requests.get("2", 0.0) + count - bad
                 requests["5"] = requests.get("5", 0.0) + bad
-                left, above = count, 1.0
-                for bound, up_to in zip(reversed(BOUNDS), reversed(SLOW), strict=True):
-                    left = binomial(self._random, left, up_to / above)
-                    above = up_to
-                    buckets[bound] += left
+                self._time(self._random, buckets, count)
                 self.scrapes.append(Scrape(arm, f"envoy-{proxy}{SEPARATOR}{arm}", ts, dict(requests), dict(buckets)))
 
-    def counters(self, since, now):
+    @staticmethod
+    def _time(random_, buckets, count):
+        left, above = count, 1.0
+        for bound, up_to in zip(reversed(BOUNDS), reversed(SLOW), strict=True):
+            left = binomial(random_, left, up_to / above)
+            above = up_to
+            buckets[bound] += left
+
+    def _answer(self, arm, pod, ts, count, bad):
+        """What those who answer count: copies as well as requests."""
+        if not count and (arm, pod) not in self._answered:
+            return
+        requests, buckets = self._answered.setdefault((arm, pod), ({"2": 0.0, "5": 0.0}, dict.fromkeys(BOUNDS, 0.0)))
+        requests["2"] += count - bad
+        requests["5"] += bad
+        self._time(self._own, buckets, count)
+        self.answers.append(Scrape(arm, f"{arm}-{pod}", ts, dict(requests), dict(buckets)))
+
+    def counters(self, since, now, *, copies=False):
         self.go_on(now)
         self.asked.append(since)
         if self.dead:
             return Counters(now, error=self.dead)
         begin = since - 1 if since else now - 120
-        return Counters(now, tuple(scrape for scrape in self.scrapes if begin < scrape.ts <= now))
+        return Counters(now, tuple(scrape for scrape in (self.answers if copies else self.scrapes) if begin < scrape.ts <= now))
 
     def past(self, now):
         self.go_on(now)
@@ -101,5 +125,6 @@ class Traffic:
 def watched(world, **more):
     """The world with proxies that count."""
     routes = lambda: getattr(world.routes, "canary", 0)  # noqa: E731
-    world.traffic = Traffic(start=world.now, weight=routes, **more)
+    copied = lambda: world.copied if getattr(world.routes, "mirrored", False) else 0  # noqa: E731
+    world.traffic = Traffic(start=world.now, weight=routes, copied=copied, **more)
     return world

@@ -98,6 +98,7 @@ class World:
     spec: dict[str, Any] = field(default_factory=dict)
     provider: str = "istio"
     can_mirror: bool = True
+    copied: int = 100
     has_scaler: bool = False
     kind: str = "Deployment"
     recreate: bool = False
@@ -204,6 +205,7 @@ class World:
             configs=None if self.configs is None else dict(self.configs),
             routes=self.routes if self.has_weights else None,
             can_mirror=self.can_mirror,
+            copied=self.copied,
             has_weights=self.has_weights,
             has_scaler=self.has_scaler,
         )
@@ -231,9 +233,9 @@ class World:
                 return sample() if callable(sample) else sample
             case ProvidersAsk():
                 return ProvidersResult(self.providers)
-            case CountersAsk(since=since):
+            case CountersAsk(since=since, copies=copies):
                 assert self.traffic is not None, "nobody counts requests in this world"
-                return self.traffic.counters(since, self.now)
+                return self.traffic.counters(since, self.now, copies=copies)
             case PastAsk():
                 assert self.traffic is not None, "nobody counts requests in this world"
                 return self.traffic.past(self.now)

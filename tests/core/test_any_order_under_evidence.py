@@ -58,7 +58,7 @@ class Steady:
 
     dead = ""
 
-    def counters(self, since: float, now: float) -> Counters:
+    def counters(self, since: float, now: float, *, copies: bool = False) -> Counters:
         if self.dead:
             return Counters(now, error=self.dead)
         return Counters(now, tuple(Scrape("primary", "envoy", ts, {"2": ts}) for ts in (since or now - 10, now)))

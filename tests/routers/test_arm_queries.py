@@ -1,10 +1,13 @@
 """The counters of both versions: which series, told apart how, and the primary's own built-in checks."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from canary.api.canary import parse_canary
+from canary.core.release import Release
+from canary.engine import observe
 from canary.metrics.render import render_query
 from canary.routers import registry
 from canary.routers.queries import POD
@@ -101,3 +104,40 @@ def test_the_primarys_checks_are_the_canarys_with_another_selector(provider):
             assert theirs == ours
         assert rendered(checks[name]) != rendered(own)
         assert "-primary" in rendered(checks[name])
+
+
+def test_copies_are_counted_by_those_who_answer_in_istio_and_by_those_who_send_in_an_envoy():
+    """The sender of a copy runs no filter but the router: clusters have statistics of it, Istio's telemetry has not."""
+    assert queries("contour").copies is None
+    assert queries("gatewayapi:v1").copies is None
+    found = queries("istio").copies
+    workload = 'reporter="destination",destination_workload_namespace="test",destination_workload='
+    assert rendered(found.canary.requests) == f'istio_requests_total{{{workload}"podinfo"}}'
+    assert rendered(found.primary.requests) == f'istio_requests_total{{{workload}"podinfo-primary"}}'
+    assert rendered(found.canary.buckets) == f'istio_request_duration_milliseconds_bucket{{{workload}"podinfo"}}'
+    assert found.code == "response_code"
+
+
+@pytest.mark.parametrize(
+    ("provider", "analysis", "percent"),
+    [
+        ("istio", {}, 100),
+        ("istio", {"mirrorWeight": 0}, 100),
+        ("istio", {"mirrorWeight": 30}, 30),
+        ("gatewayapi:v1", {"mirrorWeight": 30}, 100),
+        ("contour", {"mirrorWeight": 30}, 0),
+        ("kubernetes", {}, 0),
+    ],
+)
+def test_the_share_of_copies_is_the_one_that_the_route_asks_for(provider, analysis, percent):
+    manifest = MANIFEST | {"spec": MANIFEST["spec"] | {"analysis": MANIFEST["spec"]["analysis"] | analysis}}
+    release = Release(parse_canary(manifest), provider, "app", "podinfo")
+    assert registry.router(provider).mirrored_percent(release) == percent
+
+
+@pytest.mark.parametrize("provider", JUDGED)
+def test_an_engine_asks_for_copies_where_they_are_counted(provider):
+    router = registry.router(provider)
+    sight = SimpleNamespace(router=router)
+    assert observe._arms(sight) is router.arm_queries
+    assert observe._arms(sight, copies=True) is (router.arm_queries.copies or router.arm_queries)

@@ -105,9 +105,10 @@ def _prefix(values: Sequence[float], level: float) -> int:
 class Excess:
     """Upper and lower bound of canary minus primary, as shares."""
 
-    __slots__ = ("_lower", "_upper")
+    __slots__ = ("_lower", "_strict", "_upper")
 
     def __init__(self, strict: float) -> None:
+        self._strict = strict
         self._upper = Ladder(UPPER, strict=strict, cap=60.0)
         self._lower = Ladder(LOWER, strict=strict, cap=TICK_CAP)
 
@@ -126,6 +127,10 @@ class Excess:
     def lower(self) -> float:
         """-1.0 while nothing is known."""
         return -1.0 if self._lower.tight is None else self._lower.tight
+
+    def begin_anew(self) -> None:
+        """Forget what bounds the excess from above; what shows that there is one stays."""
+        self._upper = Ladder(UPPER, strict=self._strict, cap=60.0)
 
     def play(self, seen: Counts, *, canary: float, primary: float, share: float, temper: float) -> None:
         """Take one tick; `canary` and `primary` are the rates that earlier ticks suggest."""

@@ -167,6 +167,14 @@ class Comparison:
             self._favour.forfeit()
             self.settled = 0
 
+    def begin_anew(self) -> None:
+        """Forget what speaks in favour, and the counts; what speaks against stays, and so does what is known of the primary."""
+        self.forfeit_health()
+        self._waiting = None
+        self.canary_n = self.canary_x = self.primary_n = self.primary_x = 0
+        if self._excess is not None:
+            self._excess.begin_anew()
+
     def ahead(self, strict: float, primaries: float, per_tick: float) -> Walk:
         """What PASS has still to gain, and by how much a canary request brings it on when both versions are equal; `per_tick` come at a time."""
         if self._favour is None or self._favour.value >= strict:

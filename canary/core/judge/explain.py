@@ -26,6 +26,17 @@ class Facts:
     blamed: str
     readings: Mapping[str, Reading]
     traffic: float | None
+    copied: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where the counts come from."""
+        return "on copies of requests" if self.copied else f"at {self.weight} %"
+
+    @property
+    def pace(self) -> float:
+        """Requests per second that the canary gets, of copies or at the top weight."""
+        return (self.traffic or 0) * (self.copied or self.config.compared_weight) / 100
 
     @property
     def guilty(self) -> Reading:
@@ -37,8 +48,8 @@ def rolled_back(facts: Facts) -> str:
     seen = facts.guilty
     chance = f"Data this far apart would appear in fewer than 1 of {_whole(facts.fail)} releases {_tolerable(facts, seen)}"
     limit = f"(limit 1 in {_whole(1 / facts.config.alpha)})"
-    text = f"Rolled back after {_span(facts.elapsed)} at {facts.weight} %: {_counts(seen)}. {chance} {limit}."
-    return f"{text}{_bursts(seen)} {_harmed(seen)}"
+    text = f"Rolled back after {_span(facts.elapsed)} {facts.place}: {_counts(seen)}. {chance} {limit}."
+    return f"{text}{_bursts(seen)} {_harmed(seen, copied=facts.copied > 0)}"
 
 
 def promoted(facts: Facts) -> str:
@@ -64,7 +75,9 @@ def suspicious(facts: Facts) -> str:
     """Why the weight is held although nothing is certain."""
     seen = facts.guilty
     odds = f"fewer than 1 of {_whole(facts.fail)} releases {_tolerable(facts, seen)}"
-    return f"Holding at {facts.weight} %: {_counts(seen)}. So far this would appear in {odds}; roll-back at 1 of {_whole(1 / facts.config.alpha)}."
+    return (
+        f"Holding {facts.place}: {_counts(seen)}. So far this would appear in {odds}; roll-back at 1 of {_whole(1 / facts.config.alpha)}."
+    )
 
 
 def primary_fails_too(facts: Facts, name: str) -> str:
@@ -76,30 +89,40 @@ def primary_fails_too(facts: Facts, name: str) -> str:
 def watching(facts: Facts) -> str:
     """Progress of a run without news."""
     errors = facts.readings[ERRORS]
-    text = f"At {facts.weight} %: {_counts(errors)}; {_bounded(errors)}"
+    text = f"{_sentence(facts.place)}: {_counts(errors)}; {_bounded(errors)}"
     slowest = _slowest(facts)
     return f"{text}. {_forecast(facts, slowest)}{_bursts(slowest)}{_resolution(facts)}{_moot(facts)}"
 
 
-def wrong_share(weight: int, canary: int, expected: float) -> str:
+def promise(weight: int, copied: int = 0) -> str:
+    """What the canary's requests are expected by."""
+    return f"copies of {copied} % of the requests promise" if copied else f"its weight ({weight} %) promises"
+
+
+def copies_only(copied: int) -> str:
+    """Why nobody is promoted who has answered no user yet."""
+    return f"Holding: the canary has had copies of {copied} % of the requests only, and no traffic of its own."
+
+
+def wrong_share(promised: str, canary: int, expected: float) -> str:
     """Why a sample-ratio mismatch holds."""
     return (
-        f"Inconclusive: the canary answered {_whole(canary)} requests where its weight ({weight} %) promises about {_whole(expected)}. "
+        f"Inconclusive: the canary answered {_whole(canary)} requests where {promised} about {_whole(expected)}. "
         "Telemetry or routing is wrong: check that all canary pods are scraped and that the mesh applies the weight."
     )
 
 
-def doubtful_share(weight: int, canary: int, expected: float, evidence: float) -> str:
+def doubtful_share(promised: str, canary: int, expected: float, evidence: float) -> str:
     """Why a mismatch that is not certain yet keeps a version from being promoted."""
     return (
-        f"Holding: the canary answered {_whole(canary)} requests where its weight ({weight} %) promises about {_whole(expected)}. Had it its "
+        f"Holding: the canary answered {_whole(canary)} requests where {promised} about {_whole(expected)}. Had it its "
         f"share, that would be so in fewer than 1 of {_whole(evidence)} releases: nobody is promoted while telemetry or routing may be wrong."
     )
 
 
-def unseen(weight: int, canary: int, expected: float) -> str:
+def unseen(promised: str, canary: int, expected: float) -> str:
     """Why health alone does not promote: what is not seen cannot be healthy."""
-    seen = f"{_whole(canary)} where its weight ({weight} %) promises about {_whole(expected)}"
+    seen = f"{_whole(canary)} where {promised} about {_whole(expected)}"
     counted = seen if expected else "the scrapes of both versions have not come together yet"
     return f"Holding: it is not shown yet that more than half of the canary's requests are seen ({counted}), and what is not seen may fail."
 
@@ -147,7 +170,9 @@ def _slow_margin(facts: Facts, slow: Reading) -> str:
     return f"{facts.config.margin.slow_ratio:g} times the primary's share plus {_points(slow.limit or 0)}"
 
 
-def _harmed(seen: Reading) -> str:
+def _harmed(seen: Reading, *, copied: bool) -> str:
+    if copied:
+        return "No user was affected: nobody gets the answers to copies."
     (n, x), (m, y) = seen.canary, seen.primary
     users = max(0, round(x - n * y / m)) if m else x
     return f"About {_whole(users)} users were affected."
@@ -171,7 +196,7 @@ def _forecast(facts: Facts, seen: Reading) -> str:
     text = f"~{_whole(_rounded(seen.needed))} needed to {target}"
     if seen.name.startswith(PREFIX):
         return f"{text}."  # what a template counts does not come at the pace of requests
-    rate = (facts.traffic or 0) * facts.config.compared_weight / 100
+    rate = facts.pace
     left = seen.needed - seen.settled
     return f"{text}, {_span(left / rate)} more at present traffic." if rate > 0 and left > 0 else f"{text}."
 

@@ -2,6 +2,11 @@
 
 A pure function of the configuration, the primary's past and the ticks so far; the caller owns the clock and the cluster. It rolls
 back on evidence, promotes on evidence, and otherwise says what is missing: no data is never a failure. `state()` is all it knows.
+
+Mirrored traffic comes first where there is any: a stage without users, which ends when copies show health, or after its time. Copies may
+condemn a version and cannot acquit it: evidence against stays, what bounds the excess and shows health begins anew with the first user. A
+copy is not the request: its host may have another name, its answer is read by nobody. To let copies acquit was rejected, because then neither
+`passAlpha` nor the harm budget would hold for a version that answers them better than users.
 """
 
 from __future__ import annotations
@@ -22,6 +27,8 @@ SUSPICIOUS: Final = 5.0
 """Evidence from which the weight is not raised any more."""
 _TOLERATED: Final = 0.002
 _VERSION: Final = 2
+COPIES: Final = 0.25
+"""Part of the deadline that the stage of copies may take: the traffic of users needs the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +59,11 @@ class SequentialJudge:
         self._panel = Panel(config, past, pairs or {})
         self._pace = Pace(past)
         self._shares = SampleRatio(self._panel.strict)
-        self._settling: int | None = None
+        self._settling: float | None = None
         self._stepped: float | None = None
         self._ended: tuple[Verdict, int, str] | None = None
+        self._copied = 0
+        self._copying: float | None = None
         self._panel.tolerate_users(self._pace.traffic)
 
     @property
@@ -86,30 +95,51 @@ class SequentialJudge:
 
     def _take(self, tick: Tick) -> str:
         """Update everything; what is missing, or nothing."""
-        pace, config = self._pace, self._config
+        pace = self._pace
         seconds = pace.advance(tick)
         both, before = _both(tick), self._settling
         # a tick in which neither has reported puts both off by as much
-        if before is not None and (before != tick.weight or (both is None and (tick.canary or tick.primary))):
+        left = self._enter(tick)
+        if before is not None and (before != tick.part or (both is None and (tick.canary or tick.primary))):
             self._shares.interrupt(before)
-        self._settling = pace.weight = tick.weight
-        if both is None:
-            return _absent(tick)
-        canary, primary = both
-        pace.count(canary.total, primary.total, tick.weight, seconds)
+        self._settling, pace.weight = tick.part, tick.weight
+        if both is not None:
+            self._count(tick, *both, seconds)
+        if left:
+            # after the tick: it may have copies in it
+            self._panel.begin_anew()
+        return _absent(tick) if both is None else self._silent(tick)
+
+    def _enter(self, tick: Tick) -> bool:
+        """Note what kind of requests a tick has: shares are not compared across kinds. Whether copies have come to an end."""
+        before, self._copied = self._copied, tick.copied
+        if bool(before) == bool(tick.copied):
+            return False
+        self._copying = tick.ts if tick.copied else None
+        self._shares = SampleRatio(self._panel.strict)
+        return before > 0
+
+    def _count(self, tick: Tick, canary: Arm, primary: Arm, seconds: float) -> None:
+        """Take a tick of which both arms are known."""
+        pace, config = self._pace, self._config
+        pace.count(canary.total, primary.total, tick.part, seconds, copies=tick.copied > 0)
         warm = pace.elapsed >= config.warmup
         self._panel.tolerate_users(pace.traffic)
         if warm:
-            settled = 2 * tick.weight >= config.compared_weight
+            settled = 2 * (tick.copied or tick.weight) >= config.compared_weight
             share = min(1.0, seconds / config.max_duration)
             self._panel.observe(canary, primary, share=share, seconds=seconds, settled=settled)
             if tick.pairs is not None:
                 self._panel.pairs.observe(tick.pairs, share=share, seconds=seconds, settled=settled)
-            self._shares.observe(canary.total, primary.total, weight=tick.weight, share=share)
+            self._shares.observe(canary.total, primary.total, weight=tick.part, share=share)
             if self._shares.rejected:
                 self._panel.forfeit_health()
+
+    def _silent(self, tick: Tick) -> str:
+        """Which part of what should be known is not, or nothing."""
+        pace = self._pace
         if pace.silence:
-            self._shares.interrupt(tick.weight)
+            self._shares.interrupt(tick.part)
             return pace.silence
         if self._panel.untimed:
             return "the primary's latency is known, the canary's is not: its histogram is missing"
@@ -129,12 +159,14 @@ class SequentialJudge:
     def _verdict(self, now: int, missing: str, readings: Mapping[str, Reading]) -> tuple[Verdict, int, str]:
         pace, config, fail = self._pace, self._config, self._panel.fail
         stay = pace.stay(at_top=now >= config.max_weight)
-        facts = explain.Facts(config, pace.elapsed, now, fail, self._panel.blamed, readings, pace.traffic)
+        facts = explain.Facts(config, pace.elapsed, now, fail, self._panel.blamed, readings, pace.traffic, self._copied)
         if fail >= 1 / config.alpha:
             return "rollback", 0, explain.rolled_back(facts)
-        doubt, withheld = self._doubt(now, missing, facts), self._withheld(now, facts)
+        doubt, withheld = self._doubt(now, missing, facts), self._withheld(facts)
+        if self._copied:
+            return self._on_copies(doubt or self._unlike, facts)
         ready = self._panel.healthy and now >= config.max_weight and stay >= pace.loaded and pace.elapsed >= config.min_duration
-        unseen = "" if self._seen or not ready else explain.unseen(now, self._shares.canary_n, self._shares.expected)
+        unseen = "" if self._seen or not ready else explain.unseen(self._promise, self._shares.canary_n, self._shares.expected)
         if ready and not (doubt or withheld or unseen):
             return "promote", now, explain.promoted(facts)
         if pace.elapsed >= config.max_duration:
@@ -151,22 +183,43 @@ class SequentialJudge:
         if missing:
             return f"Holding: no verdict without data: {missing}."
         if self._shares.rejected:
-            return explain.wrong_share(now, self._shares.canary_n, self._shares.expected)
+            return explain.wrong_share(self._promise, self._shares.canary_n, self._shares.expected)
         if facts.fail >= SUSPICIOUS:
             return explain.suspicious(facts)
         if now and self._pace.elapsed < self._config.warmup:
             return f"Holding: the canary warms up ({self._pace.elapsed:.0f} of {self._config.warmup:g} s)."
         return ""
 
-    def _withheld(self, now: int, facts: explain.Facts) -> str:
+    def _withheld(self, facts: explain.Facts) -> str:
         """Why nobody is promoted now, though the weight may still rise within its budget: the primary is no better, or shares look wrong."""
         breached = self._panel.breached
         if breached is not None:
             return explain.primary_fails_too(facts, ERROR_LIMIT if breached is self._panel.error_limit else SLOW_LIMIT)
         if self._pace.unheard:
             return "Holding: no request of the canary has been seen lately."
+        return self._unlike
+
+    @property
+    def _promise(self) -> str:
+        return explain.promise(self._pace.weight or 0, self._copied)
+
+    @property
+    def _unlike(self) -> str:
+        """Why shares look wrong, if they do."""
         shares = self._shares
-        return explain.doubtful_share(now, shares.canary_n, shares.expected, shares.value) if shares.doubted else ""
+        return explain.doubtful_share(self._promise, shares.canary_n, shares.expected, shares.value) if shares.doubted else ""
+
+    def _on_copies(self, doubt: str, facts: explain.Facts) -> tuple[Verdict, int, str]:
+        """Stay with copies, or go on to the first weight; nobody is promoted who has answered no user."""
+        pace, config = self._pace, self._config
+        if pace.elapsed >= config.max_duration:
+            return self._deadline(0, doubt or explain.copies_only(self._copied), "", facts)
+        if doubt:
+            return "hold", 0, doubt
+        spent = 0.0 if pace.last is None or self._copying is None else pace.last - self._copying
+        over = spent >= COPIES * config.max_duration or (self._panel.healthy and self._seen)
+        stays = spent < config.interval or pace.elapsed < config.warmup or not over
+        return "continue", 0 if stays else self._raise(0), explain.watching(facts)
 
     @property
     def _seen(self) -> bool:
@@ -211,7 +264,7 @@ class SequentialJudge:
             budget=config.harm_budget,
             traffic=pace.traffic,
             reaction=pace.reaction,
-            excess=errors.excess.working,
+            excess=1.0 if self._copied else errors.excess.working,
             tolerated=_TOLERATED if errors.tolerated is None else errors.tolerated,
             top=config.max_weight if self._decided else config.compared_weight,
         )
@@ -220,6 +273,8 @@ class SequentialJudge:
 
     @property
     def _flow(self) -> Flow:
+        if self._copied:
+            return Flow(100 / self._copied, (self._pace.traffic or 0.0) * self._copied / 100 * self._pace.interval)
         top = self._config.compared_weight
         return Flow((100 - top) / top, (self._pace.traffic or 0.0) * top / 100 * self._pace.interval)
 
@@ -247,6 +302,8 @@ class SequentialJudge:
     def state(self) -> dict[str, Any]:
         """Everything it knows, as JSON (at most 4 KiB, and 0.6 KiB for each pair of counters): enough to continue bit for bit."""
         run = [self._settling, self._stepped, self._ended and list(self._ended)]
+        if self._copied:
+            run += [self._copied, self._copying]
         return {"v": _VERSION, "panel": self._panel.state(), "pace": self._pace.state(), "shares": self._shares.state(), "run": run}
 
     @classmethod
@@ -259,7 +316,8 @@ class SequentialJudge:
             judge._panel.restore(state["panel"])
             judge._pace.restore(state["pace"])
             judge._shares.restore(state["shares"])
-            judge._settling, judge._stepped, ended = state["run"]
+            judge._settling, judge._stepped, ended, *copies = state["run"]
+            judge._copied, judge._copying = copies or (0, None)
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"state does not fit this configuration ({error}): begin the run anew") from error
         judge._ended = None if ended is None else (ended[0], int(ended[1]), str(ended[2]))
@@ -268,7 +326,7 @@ class SequentialJudge:
 
 def _both(tick: Tick) -> tuple[Arm, Arm] | None:
     """Both arms; one that gets no traffic need not report."""
-    canary = EMPTY if tick.canary is None and tick.weight <= 0 else tick.canary
+    canary = EMPTY if tick.canary is None and tick.part <= 0 else tick.canary
     primary = EMPTY if tick.primary is None and tick.weight >= 100 else tick.primary
     return None if canary is None or primary is None else (canary, primary)
 

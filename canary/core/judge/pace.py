@@ -118,10 +118,10 @@ class Pace:
         """
         return min(seconds, max(_REACHED, 3 * self.interval))
 
-    def count(self, canary: int, primary: int, weight: int, seconds: float) -> None:
-        """Take the requests of a tick of which both arms are known."""
+    def count(self, canary: int, primary: int, weight: float, seconds: float, *, copies: bool = False) -> None:
+        """Take the requests of a tick of which both arms are known. `weight`: the canary's part of them, in percent; its copies are no traffic."""
         self._quiet.count((self.traffic or 0.0) * seconds, seen=canary + primary > 0)
-        self._traffic(canary + primary, seconds)
+        self._traffic(primary if copies else canary + primary, seconds)
         self._silent.count(primary * weight / (100 - weight) if weight < 100 else 0.0, seen=canary > 0 or weight <= 0)
         self._dark.count(canary * (100 - weight) / weight if weight > 0 else 0.0, seen=primary > 0 or weight >= 100)
 

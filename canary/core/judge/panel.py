@@ -151,6 +151,14 @@ class Panel:
         for one in (self.errors, *self.latency.comparisons, *self.pairs.each.values()):
             one.forfeit_health()
 
+    def begin_anew(self) -> None:
+        """From now on the canary answers users: copies may have spoken against it, but what they showed in its favour is of no account."""
+        for one in (self.errors, *self.latency.comparisons, *self.pairs.each.values()):
+            one.begin_anew()
+        for limit in (self.error_limit, self.slow_limit):
+            if limit is not None:
+                limit.begin_anew()
+
     @property
     def _parts(self) -> dict[str, float]:
         parts = {ERRORS: self.errors.fail}

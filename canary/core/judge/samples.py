@@ -36,7 +36,8 @@ class Tick:
     """One scrape interval. `ts` is its end in seconds (any epoch); an arm is None when there is no data, which is not no traffic.
 
     `weight` is the canary's share of traffic in percent during the tick. `pairs` has canary and primary of what templates count, by the
-    name of the metric; None when that is not known.
+    name of the metric; None when that is not known. `copied`: percent of the primary's requests that the canary got a copy of, while the
+    traffic was mirrored and not split; its weight is 0 then.
     """
 
     ts: float
@@ -44,6 +45,12 @@ class Tick:
     primary: Arm | None
     weight: int
     pairs: Mapping[str, tuple[Arm | None, Arm | None]] | None = None
+    copied: int = 0
+
+    @property
+    def part(self) -> float:
+        """The canary's part of all requests that both versions get, in percent: of a hundred requests and forty copies, 28.6."""
+        return 100 * self.copied / (100 + self.copied) if self.copied else self.weight
 
 
 EMPTY = Arm(0, 0)

@@ -6,6 +6,10 @@ rejection means that telemetry or routing is wrong; it holds and says so, it nev
 
 That alone would promote what could not be looked at: bets that have had no time say nothing, and health at the top weight is shown within
 four ticks. So a third bet must win before a promotion: against "half of the canary's requests, or more, are not seen".
+
+Copies are checked in the same way, as a part of requests and copies together. The bets stay fair: let a border be the share l, so that at it
+each request is copied with probability l / (1 - l), and a bet on the share al. A request and its copy multiply the stake by
+(1 - al)(1 - 2l + al) / (1 - l)^2 on average, which is 1 - ((1 - a)l / (1 - l))^2 and never above 1.
 """
 
 from __future__ import annotations
@@ -70,7 +74,7 @@ class SampleRatio:
         """Whether that is shown."""
         return self.seen >= self._strict
 
-    def observe(self, canary: int, primary: int, *, weight: int, share: float) -> None:
+    def observe(self, canary: int, primary: int, *, weight: float, share: float) -> None:
         """Take one tick with a steady weight (percent, between 0 and 100) of which both arms are known."""
         before = self._window
         self._window = (before[0] + canary, before[1] + primary, before[2] + share)
@@ -78,12 +82,12 @@ class SampleRatio:
             self._close(weight)
             self._aligned = True
 
-    def interrupt(self, weight: int) -> None:
+    def interrupt(self, weight: float) -> None:
         """What comes next does not go on from what was seen so far (under `weight`): a scrape of one version is missing, or the weight has changed."""
         self._close(weight)
         self._aligned = False
 
-    def _close(self, weight: int) -> None:
+    def _close(self, weight: float) -> None:
         """Bet on the ticks that were gathered. Those before both versions were first seen may cover more of one than of the other."""
         canary, primary, share = self._window
         self._window = (0, 0, 0.0)

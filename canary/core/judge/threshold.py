@@ -66,6 +66,11 @@ class Threshold:
         """The run begins. A limit that the primary broke long before says nothing about this release, not even "wait"."""
         self.moot = self.rate.lasting > self.limit
 
+    def begin_anew(self) -> None:
+        """Forget what speaks in favour, and the counts; what speaks against stays."""
+        self._favour.forfeit()
+        self.canary_n = self.canary_x = self.primary_n = self.primary_x = 0
+
     def observe(self, surely: Counts, maybe: Counts, *, share: float, seconds: float, phi: float) -> None:
         """Take one tick. `phi` is the burst size that the comparison with the primary has found."""
         self.phi = phi
