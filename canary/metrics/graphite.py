@@ -1,4 +1,8 @@
-"""Graphite: the render API. The query is itself a URL query, `target=…&from=-1min`."""
+"""Graphite: the render API. The query is itself a URL query, `target=…&from=-1min`.
+
+With a cache of its own, Graphite gives the same answer to the same query for a minute. Upstream takes it, so a check may judge one weight
+by what was measured at the one before; here every answer is a new one, unless the query says how old it may be.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,10 @@ from canary.metrics.base import Refused, Source
 from canary.metrics.http import HttpProvider, Request, base_url, basic, deadline_in, headers_of
 from canary.metrics.values import excerpt, kind_of, number, only, part
 
+FRESH = ("noCache", "1")
+AGE = frozenset({"noCache", "cacheTimeout"})
+"""What of a query says how old an answer may be."""
+
 
 class GraphiteProvider(HttpProvider):
     """`GET /render`. Secret: `username` and `password`."""
@@ -18,6 +26,8 @@ class GraphiteProvider(HttpProvider):
     async def query(self, source: Source, text: str, *, window_seconds: float, timeout: float) -> Sample:  # noqa: ARG002
         pairs = [(name.strip(), value.strip()) for name, value in parse_qsl(text, keep_blank_values=True)]  # YAML brings white space
         params = [(name, value) for name, value in pairs if name != "format"]
+        if not any(name in AGE for name, _ in params):
+            params.append(FRESH)
         if not any(name == "target" for name, _ in params):
             raise Rejected("a graphite query must be a URL query with a target", hint="write target=...&from=-1min")
         return Sample(value=picked(await self._ask(source, params, timeout)), query=text)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed.tools import CLUSTER, FLUX, MESH, PINS, ToolMissingError, build, crds, find, missing
 from tests.testbed.tools.__main__ import main
-from tests.testbed.tools.find import stamp_file
+from tests.testbed.tools.find import environment, stamp_file
 from tests.testbed.tools.pins import HERE, Source
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,17 @@ def compiler(tmp_path, monkeypatch) -> Path:
     script(folder / "go", 'while [ "$1" != -o ]; do shift; done; printf \'#!/bin/sh\\n# built from %s\\n\' "$3" > "$2"; chmod +x "$2"')
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return folder / "go"
+
+
+@pytest.fixture
+def uv(tmp_path, monkeypatch) -> Path:
+    """A `uv` beside the running Python that makes an environment of an empty interpreter, and writes down what it was told."""
+    folder = tmp_path / "uv-bin"
+    folder.mkdir()
+    made = 'for last; do :; done; [ "$1" = venv ] && mkdir -p "$last/bin" && touch "$last/bin/python" && chmod +x "$last/bin/python"'
+    script(folder / "uv", f'echo "$@" >> {folder}/told\n{made}\ntrue')
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    return folder / "uv"
 
 
 def script(path: Path, text: str) -> None:
@@ -151,6 +162,43 @@ def test_kubebuilder_assets_provide_their_three_programs_and_no_other(cache, mon
         "test bed programs missing: kube-controller-manager, kube-scheduler, kwok; "
         "run `python -m tests.testbed.tools kube-controller-manager kube-scheduler kwok`"
     )
+
+
+def test_a_program_in_python_is_an_environment_whose_every_package_has_its_checksums(cache, uv, capsys):
+    pin = PINS["graphite-web"]
+    requirements = [line for line in pin.lock.read_text().splitlines() if "==" in line]
+    assert pin.stamp == "graphite-web 1.1.10"
+    assert pin.lock.read_text().count(" \\\n    --hash=sha256:") >= len(requirements) == 11
+    assert (main(["graphite-web"]), main(["graphite-web"])) == (0, 0)
+    assert find("graphite-web") == environment(pin) / "bin" / "python"
+    built, present = capsys.readouterr().out.splitlines()
+    assert ("built in" in built, "present" in present) == (True, True)
+    told = (uv.parent / "told").read_text()
+    assert told.count("pip install") == 1
+    assert f"--no-deps --require-hashes --build-constraint {pin.lock} -r {pin.lock}" in told
+
+
+def test_a_failed_environment_leaves_nothing(cache, uv, capsys):
+    script(uv, uv.read_text() + '[ "$1" = pip ] && echo "error: Failed to fetch: x" >&2 && exit 2\ntrue')
+    assert main(["graphite-web"]) == 1
+    assert capsys.readouterr().out.startswith("error: graphite-web: cannot be downloaded, is the network there? (error: Failed to fetch")
+    assert list((cache / ".environments").iterdir()) == []
+
+
+def test_where_no_python_is_old_enough_a_program_is_left_out_and_the_others_go_on(cache, uv, compiler, capsys):
+    script(uv, '[ "$1" = python ] && exit 2; exit 0')
+    assert main(["graphite-web", "kubeconform"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "left out: graphite-web: it needs Python <3.12, and there is none here; its tests cannot run"
+    assert said[1].startswith("kubeconform ")
+    assert main(["--check", "graphite-web"]) == 1
+
+
+def test_without_uv_one_line_says_so(cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert main(["graphite-web"]) == 1
+    assert capsys.readouterr().out == "error: graphite-web: there is no `uv` beside this Python nor on PATH; run `make setup`\n"
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys):

