@@ -201,6 +201,65 @@ def test_without_uv_one_line_says_so(cache, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out == "error: graphite-web: there is no `uv` beside this Python nor on PATH; run `make setup`\n"
 
 
+@pytest.fixture
+def cargo(tmp_path, compiler) -> Path:
+    """A `cargo` beside the compiler that makes the library, and a Go module that carries its source."""
+    module = tmp_path / "module"
+    for name in ("libflux/Cargo.toml", "libflux/include/flux.h", "stdlib/universe/universe.flux", "stdlib/universe/universe.go"):
+        (module / name).parent.mkdir(parents=True, exist_ok=True)
+        (module / name).write_text(name)
+        (module / name).chmod(0o444)
+    first = f'[ "$1" = list ] && echo {module} && exit\n[ "$1" = mod ] && exit\necho "$CGO_LDFLAGS $*" > {compiler}.told\n'
+    script(compiler, first + compiler.read_text().partition("\n")[2])
+    script(compiler.with_name("cc"), "true")
+    made = 'mkdir -p "$CARGO_TARGET_DIR/release" && touch "$CARGO_TARGET_DIR/release/libflux.a"'
+    script(compiler.with_name("cargo"), f'[ "$1" = --version ] && echo cargo 1.95.0 && exit\n{made}; cat include/flux.h; ls -R ../stdlib')
+    return compiler.with_name("cargo")
+
+
+def test_a_program_with_a_library_in_rust_is_linked_with_it_and_what_it_was_built_in_goes(cache, compiler, cargo):
+    assert main(["influxd"]) == 0
+    told = Path(f"{compiler}.told").read_text()
+    assert re.match(r"\S+/libflux/target/release/libflux\.a -ldl -lm -lpthread build .* -tags fipsonly ", told)
+    assert sorted(path.name for path in cache.iterdir()) == [".lock", ".stamps", "influxd"]
+
+
+def test_an_interrupted_build_of_a_library_goes_on_where_it_was(cache, compiler, cargo, capsys):
+    whole = compiler.read_text()
+    script(compiler, whole.partition("\n")[2].replace('echo "$CGO', 'echo "go: some trouble" >&2; exit 1\necho "$CGO'))
+    assert main(["influxd"]) == 1
+    source = cache / f".libflux-influxd-{PINS['influxd'].version}"
+    copied = {str(path.relative_to(source)): path.stat().st_mtime_ns for path in source.rglob("*") if path.is_file()}
+    assert sorted(copied) == [
+        "libflux/Cargo.toml",
+        "libflux/include/flux.h",
+        "libflux/target/release/libflux.a",
+        "stdlib/universe/universe.flux",
+    ]
+    script(
+        cargo, f'[ "$1" = --version ] && echo cargo 1.95.0 && exit\n[ $(stat -c %Y Cargo.toml) = {copied["libflux/Cargo.toml"] // 10**9} ]'
+    )
+    compiler.write_text(whole)
+    assert main(["influxd"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"), [("cargo 1.63.0", "it needs cargo 1.78 or newer, not cargo 1.63.0"), ("", "one that does not answer")]
+)
+def test_with_an_old_cargo_the_program_is_left_out(cache, cargo, capsys, says, reason):
+    script(cargo, f"echo {says}")
+    assert main(["influxd"]) == 0
+    assert reason in capsys.readouterr().out
+
+
+def test_without_cargo_the_program_is_left_out(cache, cargo, monkeypatch, capsys):
+    cargo.unlink()
+    monkeypatch.setenv("PATH", str(cargo.parent))
+    assert main(["influxd"]) == 0
+    said = capsys.readouterr().out
+    assert said == "left out: influxd: it is built with C and Rust, and there is no `cargo` on PATH; its tests cannot run\n"
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["kubectll"])

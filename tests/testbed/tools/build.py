@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.testbed.tools import libflux
 from tests.testbed.tools.find import ToolMissingError, cache_folder, crds_folder, environment, find, write_stamp
 from tests.testbed.tools.pins import ENVOY_VERSION, HERE, Pin, Source
 
@@ -68,15 +69,31 @@ def _go(pin: Pin) -> None:
         wanted = next(line for line in (HERE / pin.folder / "go.mod").read_text(encoding="utf-8").splitlines() if line.startswith("go "))
         raise BuildError(f"{pin.name}: it is built with Go, and there is no `go` on PATH; install {wanted} or newer")
     env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
+    if pin.flux:
+        env |= _libflux(pin, env)
     fresh = cache_folder() / f".{pin.name}.{os.getpid()}.new"
-    command = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", _ldflags(pin), "-o", str(fresh), pin.package]
+    options = ["-mod=readonly", "-trimpath", "-buildvcs=false", *(["-tags", pin.tags] if pin.tags else [])]
+    command = ["go", "build", *options, "-ldflags", _ldflags(pin), "-o", str(fresh), pin.package]
     try:
         _run(pin, command, cwd=HERE / pin.folder, env=env)
         if pin.crds:
             _keep_crds(pin, env)
         fresh.replace(cache_folder() / pin.name)
+        shutil.rmtree(libflux.folder(pin), ignore_errors=True)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _libflux(pin: Pin, env: dict[str, str]) -> dict[str, str]:
+    """Build the Rust library that the program is linked with; what Go's environment must say of it."""
+    if reason := libflux.obstacle():
+        raise UnsuitableError(f"{pin.name}: {reason}; its tests cannot run")
+    _run(pin, ["go", "mod", "download", pin.flux], cwd=HERE / pin.folder, env=env)
+    listed = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", pin.flux]
+    source = libflux.unpack(pin, Path(_run(pin, listed, cwd=HERE / pin.folder, env=env).strip()))
+    command, more = libflux.cargo(source)
+    _run(pin, command, cwd=source, env={**env, **more})
+    return libflux.linked(source)
 
 
 def _keep_crds(pin: Pin, env: dict[str, str]) -> None:

@@ -31,6 +31,7 @@ class Pin:
     `folder` holds the go.mod that builds it and `module` is the line of that go.mod which names its version; `package` is what
     is compiled (Go), imported (wheel) or unpacked (Debian). A program in Python is an environment of its own, made from the
     requirements.lock in `folder`: what is found is its interpreter. `assets`: the three programs that KUBEBUILDER_ASSETS may provide.
+    `flux`: the module whose Rust library is linked into the program; `tags`: Go's, of what is left out of it.
     `crds`: the folder of the module with the CRDs that the program ends without; it is kept beside the program.
     """
 
@@ -41,6 +42,8 @@ class Pin:
     module: str = ""
     assets: bool = False
     crds: str = ""
+    flux: str = ""
+    tags: str = ""
 
     @property
     def version(self) -> str:
@@ -77,6 +80,13 @@ def _own(name: str, module: str) -> Pin:
     return Pin(name, Source.GO, f"{module}/cmd/{name}", folder=name, module=module)
 
 
+def _influxd() -> Pin:
+    """InfluxDB 2, without two SQL drivers of its query language that are a tenth of what would be compiled."""
+    module = "github.com/influxdata/influxdb/v2"
+    flux, tags = "github.com/influxdata/flux", "fipsonly"
+    return Pin("influxd", Source.GO, f"{module}/cmd/influxd", folder="influxd", module=module, flux=flux, tags=tags)
+
+
 def _flux(name: str) -> Pin:
     """A controller of Flux: its program is the root of its module."""
     module = f"github.com/fluxcd/{name}"
@@ -104,6 +114,7 @@ PINS: dict[str, Pin] = {
         Pin("promtool", Source.DEBIAN, "prometheus"),
         Pin("hey", Source.DEBIAN, "hey"),
         Pin("graphite-web", Source.PYTHON, "graphite-web", folder="graphite-web"),
+        _influxd(),
     )
 }
 
