@@ -3,7 +3,9 @@
 Points are written one every ten seconds, each some seconds before now. Every test has metrics of its own, so none sees another's.
 """
 
+import json
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -125,7 +127,7 @@ async def test_several_series_are_an_error_that_names_them(graphite, app):
         ("target=a.b&from=whenever", "400: Invalid parameters (Unknown day reference: whenever)"),
         ("target=a.b&from=-1min&until=-1min", "400: Invalid parameters (Invalid empty time range)"),
         ("target=movingAverage(shop.broken.a)", "500: TypeError: movingAverage() missing 1 required positional argument: 'windowSize'"),
-        ("target=)(", "500: pyparsing"),
+        ("target=(a.b)", "500: pyparsing"),
     ],
 )
 async def test_a_bad_query_fails_with_what_graphite_says_of_it(graphite, query, says):
@@ -134,6 +136,14 @@ async def test_a_bad_query_fails_with_what_graphite_says_of_it(graphite, query, 
     assert says in sample.error
     assert "<" not in sample.error
     assert "Traceback" not in sample.error
+
+
+async def test_what_graphite_would_read_in_part_is_not_asked(graphite, app):
+    graphite.write(f"shop.{app}.errors", {15: 1})
+    for target, series in ((f"shop.{app}.errors)", 1), (f"sumSeries(shop.{app}.errors", 0)):
+        with urllib.request.urlopen(f"{graphite.address}/render?target={target}&from=-1min&format=json") as answer:
+            assert len(json.load(answer)) == series  # no error, and not what was meant
+        assert "do not close" in (await graphite.ask(f"target={target}&from=-1min")).error
 
 
 async def test_too_large_a_number_is_infinite_and_no_text(graphite, app):

@@ -64,6 +64,20 @@ async def test_graphite_gets_every_part_of_the_url_query_and_json(server, wired)
     assert server.last.query == {"target": 'alias(a.podinfo,"x&y")', "from": "-5min", "noCache": "1", "format": "json"}
 
 
+@pytest.mark.parametrize("target", ["sumSeries(a.b", "a.b)", ")a(", "alias(a.b,'c)", "alias(a.b,\"c')", "alias(a.b,'c\\')"])
+async def test_graphite_is_not_asked_what_it_would_read_in_part(server, wired, target):
+    error = (await ask(wired(BY_KIND["graphite"], query=f"target={target}"))).error
+    assert f"the brackets or quotes of a graphite target do not close: {target}" in error
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("target", ["sum(a.{b,c})", "alias(sum(a.b),':)')", 'alias(a.b,"it\'s")', "alias(a.b,'it\\'s')", "a.b\\(c"])
+async def test_graphite_is_asked_what_closes(server, wired, target):
+    server.body = BY_KIND["graphite"].one(1)
+    assert (await ask(wired(BY_KIND["graphite"], query=f"target={target}"))).value == 1
+    assert server.last.query["target"] == target
+
+
 @pytest.mark.parametrize("age", ["cacheTimeout=5", "noCache=false"])
 async def test_graphite_answers_may_be_as_old_as_the_query_says(server, wired, age):
     case = BY_KIND["graphite"]
