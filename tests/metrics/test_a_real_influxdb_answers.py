@@ -127,8 +127,7 @@ async def test_several_series_are_an_error_that_names_them(influxdb, app):
     influxdb.write({f"{app},pod=one value=1": 10, f'{app},pod=t\\,"w\\ o value=2': 10})
     sample = await influxdb.ask(f'{RECENT} |> filter(fn: (r) => r._measurement == "{app}") |> last()')
     assert sample.value is None
-    assert "2 series where one is needed (sum or filter them): " in sample.error
-    assert "one" in sample.error
+    assert sample.error.endswith('2 series where one is needed (sum or filter them): pod=one; pod=t,"w o')
 
 
 async def test_two_results_are_an_error(influxdb, app):
@@ -136,7 +135,7 @@ async def test_two_results_are_an_error(influxdb, app):
     sample = await influxdb.ask(
         f'a = {RECENT} |> filter(fn: (r) => r._measurement == "{app}")\na |> min() |> yield(name: "a")\na |> max() |> yield(name: "b")'
     )
-    assert "2 series" in sample.error
+    assert sample.error.endswith("result=a; result=b")
 
 
 @pytest.mark.parametrize(
@@ -157,11 +156,12 @@ async def test_rows_without_a_value_are_an_error(influxdb, app):
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        (f"{RECENT} |> nosuch()", "undefined identifier nosuch"),
-        (f"{RECENT} |> filter(", "error"),
+        (f"{RECENT} |> nosuch()", "400: error @1:46-1:52: undefined identifier nosuch"),
+        (f"{RECENT} |> filter(", "expected RPAREN, got EOF"),
         ('from(bucket: "none") |> range(start: -1m)', 'could not find bucket "none"'),
-        (f'from(bucket: "{BUCKET}")', "unbounded"),
-        ('import "array"\narray.from(rows: [{_value: int(v: "x")}])', "x"),
+        (f'from(bucket: "{BUCKET}")', "cannot submit unbounded read"),
+        ("x = 1", "returns no streaming data"),
+        ('import "array"\narray.from(rows: [{_value: int(v: "x")}])', 'cannot convert string "x" to int'),
     ],
 )
 async def test_a_bad_query_fails_with_what_influxdb_says_of_it(influxdb, query, says):
@@ -170,10 +170,10 @@ async def test_a_bad_query_fails_with_what_influxdb_says_of_it(influxdb, query, 
     assert says in sample.error
 
 
-async def test_what_fails_after_the_first_rows_is_an_error(influxdb, app):
+async def test_what_fails_while_it_computes_is_an_error(influxdb, app):
     influxdb.write({f"{app} value=1": 30, f"{app} value=2": 10})
     rows = f'{RECENT} |> filter(fn: (r) => r._measurement == "{app}")'
-    late = 'import "experimental"\n' + rows + ' |> map(fn: (r) => ({r with _value: if r._value > 1.5 then die(msg: "too much") else 1.0}))'
+    late = rows + ' |> map(fn: (r) => ({r with _value: if r._value > 1.5 then die(msg: "too much") else 1.0}))'
     assert "too much" in (await influxdb.ask(late)).error
 
 
@@ -181,7 +181,7 @@ async def test_credentials_that_it_does_not_know_are_an_error_that_keeps_them(in
     sample = await influxdb.ask(RECENT, token="another-token")
     assert "does not accept the credentials (401): unauthorized access" in sample.error
     assert "another-token" not in sample.error
-    assert 'organization name "elsewhere" not found' in (await influxdb.ask(RECENT, org="elsewhere")).error
+    assert 'organization name "***" not found' in (await influxdb.ask(RECENT, org="elsewhere")).error  # it is of the Secret, too
 
 
 async def test_it_is_online_with_the_right_credentials_alone(influxdb):
