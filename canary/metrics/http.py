@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +34,8 @@ from canary.metrics.retry import patiently
 from canary.metrics.values import excerpt
 
 MAX_BODY = 4 * 1024 * 1024
+MAX_PAGE = 64 * 1024
+"""Characters of a page that are read for what it complains about."""
 MAX_REDIRECTS = 5
 NOT_NOW = frozenset({429, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -264,13 +268,23 @@ def place(url: str) -> str:
 
 
 def complaint(body: bytes) -> str:
-    """What an error answer says, in one line: the message inside the vendor's JSON, or the beginning of the text."""
+    """What an error answer says, in one line: the message inside the vendor's JSON, the text of a page, or the beginning of the text."""
     text = body.decode(errors="replace").strip()
+    if text.startswith("<"):
+        text = _read(text[:MAX_PAGE])
     try:
         found = _message(json.loads(text))
     except ValueError:
         found = ""
     return excerpt(found or text or "(no text)", 200)
+
+
+def _read(page: str) -> str:
+    """What a page says to a reader. Of a Python traceback in it (Graphite shows them) the last line is what happened."""
+    words = html.unescape(re.sub(r"<[^<>]*>", " ", page)).strip()
+    _, trace, after = words.rpartition("Traceback (most recent call last)")
+    lines = [line.strip() for line in after.splitlines() if line.strip()]
+    return lines[-1] if trace and lines else words
 
 
 def _message(body: Any) -> str:

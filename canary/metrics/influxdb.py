@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from canary.core.model import Sample
@@ -56,10 +56,10 @@ class InfluxdbProvider(HttpProvider):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row: its series (table id and group key, readable), type and text of `_value`, and what an error row says."""
+    """One row: its series (table id, and result and group key by name), type and text of `_value`, and what an error row says."""
 
     table: str
-    series: str
+    series: Mapping[str, str]
     datatype: str
     value: str
     error: str = ""
@@ -71,14 +71,22 @@ def picked(text: str) -> float | None:
     for record in records:
         if record.error:
             raise Refused(f"influxdb cannot answer the query: {excerpt(record.error)}")
-    first = {record.table: record for record in reversed(records)}
-    names = {table: record.series for table, record in reversed(first.items())}
-    one: Record | None = only([first[table] for table in names], list(names.values()))
+    first: dict[str, Record] = {}
+    for record in records:
+        first.setdefault(record.table, record)
+    one: Record | None = only(list(first.values()), told_apart([record.series for record in first.values()]))
     if one is None or one.value == "":
         return None
     if one.datatype not in NUMBERS:
         raise Refused(f"the first record's _value is of type {one.datatype} where a number is needed: {excerpt(one.value)}")
     return number(one.value, what="the first record's _value", texts=True)
+
+
+def told_apart(series: Sequence[Mapping[str, str]]) -> list[str]:
+    """What each of several series has that the others have not: every group key has the same times and field, which fill an error."""
+    every = {name for each in series for name in each}
+    differing = {name for name in every if len({each.get(name) for each in series}) > 1}
+    return [", ".join(f"{name}={value}" for name, value in each.items() if name in differing) or "(one more)" for each in series]
 
 
 def records_of(text: str) -> list[Record]:
@@ -117,9 +125,11 @@ def _record(row: list[str], header: list[str], notes: dict[str, list[str]], bloc
         cell = row[column] if column < len(row) else ""
         cells[name] = cell or (defaults[column] if column < len(defaults) else "")
     if "error" in header:
-        return Record("", "", "", "", error=cells["error"] or "(no text)")
+        return Record("", {}, "", "", error=cells["error"] or "(no text)")
     groups, types = notes.get("group", []), notes.get("datatype", [])
-    keys = {name: cells[name] for name, grouped in zip(header, groups, strict=False) if grouped == "true"}
+    keys = {"result": cells.get("result", "")} | {
+        name: cells[name] for name, grouped in zip(header, groups, strict=False) if grouped == "true"
+    }
     at = header.index("_value")
     datatype = types[at] if at < len(types) else "unknown"
-    return Record(f"{block}/{cells.get('result', '')}/{cells.get('table', '')}", str(keys), datatype, cells["_value"])
+    return Record(f"{block}/{cells.get('result', '')}/{cells.get('table', '')}", keys, datatype, cells["_value"])

@@ -61,7 +61,40 @@ async def test_graphite_gets_every_part_of_the_url_query_and_json(server, wired)
     assert sample.value == 1
     assert server.last.path == "/graphite/render"
     assert server.last.raw.count("target=") == 2
-    assert server.last.query == {"target": 'alias(a.podinfo,"x&y")', "from": "-5min", "format": "json"}
+    assert server.last.query == {"target": 'alias(a.podinfo,"x&y")', "from": "-5min", "noCache": "1", "format": "json"}
+
+
+@pytest.mark.parametrize("target", ["sumSeries(a.b", "a.b)", ")a(", "alias(a.b,'c)", "alias(a.b,\"c')", "alias(a.b,'c\\')"])
+async def test_graphite_is_not_asked_what_it_would_read_in_part(server, wired, target):
+    error = (await ask(wired(BY_KIND["graphite"], query=f"target={target}"))).error
+    assert f"the brackets or quotes of a graphite target do not close: {target}" in error
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("target", ["sum(a.{b,c})", "alias(sum(a.b),':)')", 'alias(a.b,"it\'s")', "alias(a.b,'it\\'s')", "a.b\\(c"])
+async def test_graphite_is_asked_what_closes(server, wired, target):
+    server.body = BY_KIND["graphite"].one(1)
+    assert (await ask(wired(BY_KIND["graphite"], query=f"target={target}"))).value == 1
+    assert server.last.query["target"] == target
+
+
+@pytest.mark.parametrize("age", ["cacheTimeout=5", "noCache=false"])
+async def test_graphite_answers_may_be_as_old_as_the_query_says(server, wired, age):
+    case = BY_KIND["graphite"]
+    server.body = case.one(1)
+    assert (await ask(wired(case, query=f"target=a&{age}"))).value == 1
+    name, _, value = age.partition("=")
+    assert server.last.query == {"target": "a", name: value, "format": "json"}
+
+
+async def test_graphite_page_of_an_error_is_told_by_what_happened(server, wired):
+    trace = "Traceback (most recent call last):\n  File &quot;x.py&quot;, line 1, in f\n    f(1)\nTypeError: f() takes &#x27;2&#x27;\n\n"
+    server.status, server.body = 500, f"<body style='color: black'>\n<p>Graphite encountered an error</p><pre>\n{trace}</pre></body>"
+    assert (await ask(wired(BY_KIND["graphite"]))).error.endswith("answered 500: TypeError: f() takes '2'")
+    server.body = "<html><head><title>500</title></head>\n<body>\n<h1>Server &amp; Error</h1></body></html>"
+    assert (await ask(wired(BY_KIND["graphite"]))).error.endswith("answered 500: 500 Server & Error")
+    server.body = "<Traceback (most recent call last)"
+    assert (await ask(wired(BY_KIND["graphite"]))).error.endswith("answered 500: <Traceback (most recent call last)")
 
 
 async def test_graphite_without_a_target_is_the_users_mistake(server, wired):

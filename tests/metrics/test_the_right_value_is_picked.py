@@ -103,6 +103,15 @@ def test_influxdb_first_record_of_one_series():
     assert influxdb.picked(text) == 1.5
 
 
+def test_influxdb_series_are_named_by_what_tells_them_apart():
+    """A real group key begins with the times of the range and the field, the same in all."""
+    text = cases.csv("host-1", "host-2").replace("false,false,false,false,true", "false,false,true,false,true")
+    with pytest.raises(Refused, match=r": host=host-1; host=host-2$"):
+        influxdb.picked(text)
+    with pytest.raises(Refused, match=r": \(one more\); \(one more\)$"):
+        influxdb.picked(cases.csv("host-1", "host-1"))
+
+
 def test_influxdb_series_in_two_blocks_are_two():
     with pytest.raises(Refused, match="2 series"):
         influxdb.picked(cases.csv("a") + cases.csv("b", value="2", datatype="long"))

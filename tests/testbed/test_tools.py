@@ -10,7 +10,7 @@ import pytest
 
 from tests.testbed.tools import CLUSTER, FLUX, MESH, PINS, ToolMissingError, build, crds, find, missing
 from tests.testbed.tools.__main__ import main
-from tests.testbed.tools.find import stamp_file
+from tests.testbed.tools.find import environment, stamp_file
 from tests.testbed.tools.pins import HERE, Source
 
 pytestmark = pytest.mark.slow
@@ -34,6 +34,17 @@ def compiler(tmp_path, monkeypatch) -> Path:
     script(folder / "go", 'while [ "$1" != -o ]; do shift; done; printf \'#!/bin/sh\\n# built from %s\\n\' "$3" > "$2"; chmod +x "$2"')
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     return folder / "go"
+
+
+@pytest.fixture
+def uv(tmp_path, monkeypatch) -> Path:
+    """A `uv` beside the running Python that makes an environment of an empty interpreter, and writes down what it was told."""
+    folder = tmp_path / "uv-bin"
+    folder.mkdir()
+    made = 'for last; do :; done; [ "$1" = venv ] && mkdir -p "$last/bin" && touch "$last/bin/python" && chmod +x "$last/bin/python"'
+    script(folder / "uv", f'echo "$@" >> {folder}/told\n{made}\ntrue')
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    return folder / "uv"
 
 
 def script(path: Path, text: str) -> None:
@@ -151,6 +162,102 @@ def test_kubebuilder_assets_provide_their_three_programs_and_no_other(cache, mon
         "test bed programs missing: kube-controller-manager, kube-scheduler, kwok; "
         "run `python -m tests.testbed.tools kube-controller-manager kube-scheduler kwok`"
     )
+
+
+def test_a_program_in_python_is_an_environment_whose_every_package_has_its_checksums(cache, uv, capsys):
+    pin = PINS["graphite-web"]
+    requirements = [line for line in pin.lock.read_text().splitlines() if "==" in line]
+    assert pin.stamp == "graphite-web 1.1.10"
+    assert pin.lock.read_text().count(" \\\n    --hash=sha256:") >= len(requirements) == 11
+    assert (main(["graphite-web"]), main(["graphite-web"])) == (0, 0)
+    assert find("graphite-web") == environment(pin) / "bin" / "python"
+    built, present = capsys.readouterr().out.splitlines()
+    assert ("built in" in built, "present" in present) == (True, True)
+    told = (uv.parent / "told").read_text()
+    assert told.count("pip install") == 1
+    assert f"--no-deps --require-hashes --build-constraint {pin.lock} -r {pin.lock}" in told
+
+
+def test_a_failed_environment_leaves_nothing(cache, uv, capsys):
+    script(uv, uv.read_text() + '[ "$1" = pip ] && echo "error: Failed to fetch: x" >&2 && exit 2\ntrue')
+    assert main(["graphite-web"]) == 1
+    assert capsys.readouterr().out.startswith("error: graphite-web: cannot be downloaded, is the network there? (error: Failed to fetch")
+    assert list((cache / ".environments").iterdir()) == []
+
+
+def test_where_no_python_is_old_enough_a_program_is_left_out_and_the_others_go_on(cache, uv, compiler, capsys):
+    script(uv, '[ "$1" = python ] && exit 2; exit 0')
+    assert main(["graphite-web", "kubeconform"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "left out: graphite-web: it needs Python <3.12, and there is none here; its tests cannot run"
+    assert said[1].startswith("kubeconform ")
+    assert main(["--check", "graphite-web"]) == 1
+
+
+def test_without_uv_one_line_says_so(cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert main(["graphite-web"]) == 1
+    assert capsys.readouterr().out == "error: graphite-web: there is no `uv` beside this Python nor on PATH; run `make setup`\n"
+
+
+@pytest.fixture
+def cargo(tmp_path, compiler) -> Path:
+    """A `cargo` beside the compiler that makes the library, and a Go module that carries its source."""
+    module = tmp_path / "module"
+    for name in ("libflux/Cargo.toml", "libflux/include/flux.h", "stdlib/universe/universe.flux", "stdlib/universe/universe.go"):
+        (module / name).parent.mkdir(parents=True, exist_ok=True)
+        (module / name).write_text(name)
+        (module / name).chmod(0o444)
+    first = f'[ "$1" = list ] && echo {module} && exit\n[ "$1" = mod ] && exit\necho "$CGO_LDFLAGS $*" > {compiler}.told\n'
+    script(compiler, first + compiler.read_text().partition("\n")[2])
+    script(compiler.with_name("cc"), "true")
+    made = 'mkdir -p "$CARGO_TARGET_DIR/release" && touch "$CARGO_TARGET_DIR/release/libflux.a"'
+    script(compiler.with_name("cargo"), f'[ "$1" = --version ] && echo cargo 1.95.0 && exit\n{made}; cat include/flux.h; ls -R ../stdlib')
+    return compiler.with_name("cargo")
+
+
+def test_a_program_with_a_library_in_rust_is_linked_with_it_and_what_it_was_built_in_goes(cache, compiler, cargo):
+    assert main(["influxd"]) == 0
+    told = Path(f"{compiler}.told").read_text()
+    assert re.match(r"\S+/libflux/target/release/libflux\.a -ldl -lm -lpthread build .* -tags fipsonly ", told)
+    assert sorted(path.name for path in cache.iterdir()) == [".lock", ".stamps", "influxd"]
+
+
+def test_an_interrupted_build_of_a_library_goes_on_where_it_was(cache, compiler, cargo, capsys):
+    whole = compiler.read_text()
+    script(compiler, whole.partition("\n")[2].replace('echo "$CGO', 'echo "go: some trouble" >&2; exit 1\necho "$CGO'))
+    assert main(["influxd"]) == 1
+    source = cache / f".libflux-influxd-{PINS['influxd'].version}"
+    copied = {str(path.relative_to(source)): path.stat().st_mtime_ns for path in source.rglob("*") if path.is_file()}
+    assert sorted(copied) == [
+        "libflux/Cargo.toml",
+        "libflux/include/flux.h",
+        "libflux/target/release/libflux.a",
+        "stdlib/universe/universe.flux",
+    ]
+    script(
+        cargo, f'[ "$1" = --version ] && echo cargo 1.95.0 && exit\n[ $(stat -c %Y Cargo.toml) = {copied["libflux/Cargo.toml"] // 10**9} ]'
+    )
+    compiler.write_text(whole)
+    assert main(["influxd"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("says", "reason"), [("cargo 1.63.0", "it needs cargo 1.78 or newer, not cargo 1.63.0"), ("", "one that does not answer")]
+)
+def test_with_an_old_cargo_the_program_is_left_out(cache, cargo, capsys, says, reason):
+    script(cargo, f"echo {says}")
+    assert main(["influxd"]) == 0
+    assert reason in capsys.readouterr().out
+
+
+def test_without_cargo_the_program_is_left_out(cache, cargo, monkeypatch, capsys):
+    cargo.unlink()
+    monkeypatch.setenv("PATH", str(cargo.parent))
+    assert main(["influxd"]) == 0
+    said = capsys.readouterr().out
+    assert said == "left out: influxd: it is built with C and Rust, and there is no `cargo` on PATH; its tests cannot run\n"
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(capsys):

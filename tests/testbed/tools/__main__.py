@@ -1,13 +1,13 @@
 """`python -m tests.testbed.tools [--check] [NAME ...]`: build what is missing, print one line per program.
 
-Exit code 0: everything named (default: all) is there. 1: something is missing or could not be built. 2: an unknown name.
+Exit code 0: everything named (default: all) is there, or cannot be had on this machine. 1: something is missing or could not be built. 2: an unknown name.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from tests.testbed.tools.build import BuildError, exclusive, make
+from tests.testbed.tools.build import BuildError, UnsuitableError, exclusive, make
 from tests.testbed.tools.find import ToolMissingError, cache_folder, find
 from tests.testbed.tools.pins import PINS
 
@@ -38,6 +38,8 @@ def _build(names: list[str]) -> int:
             try:
                 path, seconds = make(PINS[name])
                 _report(name, path, how="present" if seconds is None else f"built in {seconds:.1f} s")
+            except UnsuitableError as absent:
+                _say(f"left out: {absent}")
             except BuildError as error:
                 failed = 1
                 _say(f"error: {error}")

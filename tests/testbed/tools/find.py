@@ -5,6 +5,7 @@ died between two renames) is adopted when the build information that Go writes i
 version. Rejected: asking `--version` (Contour has none worth reading, kubeconform calls itself "development").
 """
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import mmap
@@ -31,7 +32,7 @@ def cache_folder() -> Path:
 def find(name: str) -> Path:
     """The path of a program, ready to run. Raises ToolMissingError."""
     pin = PINS[name]
-    path = _given(pin) or _wheel(pin) or _cached(pin) or _on_path(pin)
+    path = _given(pin) or _wheel(pin) or _environment(pin) or _cached(pin) or _on_path(pin)
     if path is None:
         raise ToolMissingError(f"{name} ({pin.stamp}) is not in {cache_folder()}: run `{BUILD_COMMAND} {name}`")
     return path
@@ -59,6 +60,11 @@ def crds_folder(pin: Pin) -> Path:
     return cache_folder() / ".crds" / f"{pin.name}-{pin.version}"
 
 
+def environment(pin: Pin) -> Path:
+    """Where the environment of a program in Python is kept: a changed lock is another folder, so it needs no stamp."""
+    return cache_folder() / ".environments" / f"{pin.name}-{hashlib.sha256(pin.lock.read_bytes()).hexdigest()[:12]}"
+
+
 def stamp_file(pin: Pin) -> Path:
     """Where the stamp of a cached program is kept."""
     return cache_folder() / ".stamps" / pin.name
@@ -83,9 +89,13 @@ def _wheel(pin: Pin) -> Path | None:
     return _executable(Path(spec.origin).parent / "_bin" / pin.name) if right else None
 
 
+def _environment(pin: Pin) -> Path | None:
+    return _executable(environment(pin) / "bin" / "python") if pin.source is Source.PYTHON else None
+
+
 def _cached(pin: Pin) -> Path | None:
     path = _executable(cache_folder() / pin.name)
-    if path is None or pin.source is Source.WHEEL or (pin.crds and not crds_folder(pin).is_dir()):
+    if path is None or pin.source in {Source.WHEEL, Source.PYTHON} or (pin.crds and not crds_folder(pin).is_dir()):
         return None
     stamp = stamp_file(pin)
     if stamp.is_file() and stamp.read_text(encoding="utf-8").strip() == pin.stamp:

@@ -21,6 +21,7 @@ class Source(Enum):
     GO = "go"
     WHEEL = "wheel"
     DEBIAN = "debian"
+    PYTHON = "python"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Pin:
     """One program.
 
     `folder` holds the go.mod that builds it and `module` is the line of that go.mod which names its version; `package` is what
-    is compiled (Go), imported (wheel) or unpacked (Debian). `assets`: the three programs that KUBEBUILDER_ASSETS may provide.
+    is compiled (Go), imported (wheel) or unpacked (Debian). A program in Python is an environment of its own, made from the
+    requirements.lock in `folder`: what is found is its interpreter. `assets`: the three programs that KUBEBUILDER_ASSETS may provide.
+    `flux`: the module whose Rust library is linked into the program; `tags`: Go's, of what is left out of it.
     `crds`: the folder of the module with the CRDs that the program ends without; it is kept beside the program.
     """
 
@@ -39,6 +42,8 @@ class Pin:
     module: str = ""
     assets: bool = False
     crds: str = ""
+    flux: str = ""
+    tags: str = ""
 
     @property
     def version(self) -> str:
@@ -47,11 +52,18 @@ class Pin:
             return ENVOY_VERSION
         if self.source is Source.DEBIAN:
             return "any"
+        if self.source is Source.PYTHON:
+            return self.lock.read_text(encoding="utf-8").partition(f"{self.package}==")[2].split(maxsplit=1)[0]
         text = (HERE / self.folder / "go.mod").read_text(encoding="utf-8")
         found = re.search(rf"^(?:require )?\s*{re.escape(self.module)} (v\S+)", text, re.MULTILINE)
         if found is None:
             raise LookupError(f"{HERE / self.folder / 'go.mod'}: no version of {self.module}, which builds {self.name}")
         return found[1]
+
+    @property
+    def lock(self) -> Path:
+        """The versions and checksums of all that a program in Python consists of."""
+        return HERE / self.folder / "requirements.lock"
 
     @property
     def stamp(self) -> str:
@@ -66,6 +78,13 @@ def _kube(name: str, *, assets: bool = False) -> Pin:
 def _own(name: str, module: str) -> Pin:
     """A program with a go.mod of its own: dependencies of two programs in one go.mod would raise each other."""
     return Pin(name, Source.GO, f"{module}/cmd/{name}", folder=name, module=module)
+
+
+def _influxd() -> Pin:
+    """InfluxDB 2, without two SQL drivers of its query language that are a tenth of what would be compiled."""
+    module = "github.com/influxdata/influxdb/v2"
+    flux, tags = "github.com/influxdata/flux", "fipsonly"
+    return Pin("influxd", Source.GO, f"{module}/cmd/influxd", folder="influxd", module=module, flux=flux, tags=tags)
 
 
 def _flux(name: str) -> Pin:
@@ -94,6 +113,8 @@ PINS: dict[str, Pin] = {
         Pin("prometheus", Source.DEBIAN, "prometheus"),
         Pin("promtool", Source.DEBIAN, "prometheus"),
         Pin("hey", Source.DEBIAN, "hey"),
+        Pin("graphite-web", Source.PYTHON, "graphite-web", folder="graphite-web"),
+        _influxd(),
     )
 }
 
