@@ -19,7 +19,7 @@ from pathlib import Path
 
 from canary.gitops.command import Git, Patience
 from canary.gitops.credentials import GitAuth
-from canary.gitops.failures import GitFailed
+from canary.gitops.failures import Failure, GitFailed, Reaction
 from canary.gitops.message import EFFECT_TRAILER
 from canary.gitops.reading import Reader, lines, quoted
 from canary.gitops.signing import Author, Signer, committing
@@ -78,6 +78,8 @@ class Mirror(Reader):
         not reach that far back.
         """
         await self._ensure()
+        if isinstance(branch, Ref) and not await self._listed(branch):
+            return None
         ref = f"refs/canary/{hashlib.sha256(_whole(branch).encode()).hexdigest()[:16]}"  # leaves only: `a` and `a/b` cannot both be refs
         if not await self._fetch(branch, ref, depth=DEEPER if ref in self._busy else DEPTH):
             return None
@@ -86,6 +88,20 @@ class Mirror(Reader):
             self._busy.add(ref)  # to cut its history back with the next fetch would mean to fetch all of it again after that
             tip, _ = await self._history(ref, since)
         return tip
+
+    async def _listed(self, ref: Ref) -> bool:
+        """Whether the server has exactly this one.
+
+        While it has not, `fetch` and `push` take a branch or a tag that is called like it, and git cannot be told not to. The lease would keep us from
+        writing there, but for ever, and nobody would know why.
+        """
+        out = await self._git.run("ls-remote", "--refs", "origin", ref, network=True)
+        found = {line.partition("\t")[2] for line in out.decode(errors="replace").splitlines()}
+        alike = sorted(found & {f"{prefix}{ref}" for prefix in ("refs/", "refs/heads/", "refs/tags/", "refs/remotes/")})
+        if alike and ref not in found:
+            text = f"the server has {alike[0]}, which git takes for {ref} as long as that is not there; remove it, or name another ref"
+            raise GitFailed(Failure("Refused", Reaction.BLOCKED, text))
+        return ref in found
 
     async def _fetch(self, branch: str, ref: str, *, depth: int) -> bool:
         refspec = f"+{_whole(branch)}:{ref}"
