@@ -24,7 +24,7 @@ REF_PATTERN: Final = r"^refs(/([A-Za-z0-9_-]|\{cluster\})+(\.([A-Za-z0-9_-]|\{cl
 LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f<>]+$"
 CLUSTER_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 PATH_PATTERN: Final = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-_LOCK, _TAKEN = r"\.lock(/|$)", r"^refs/(heads|tags|for)/"
+_TAKEN: Final = ("refs/heads/", "refs/tags/", "refs/for/")
 _NO_REF = "is not a ref that Git accepts: letters, digits, `-`, `_`, dots inside, and `{cluster}`, in at least two parts after `refs`"
 _NOT_OURS = "must be no branch (`branch` names those), no tag, and nothing that asks for a review"
 
@@ -48,9 +48,9 @@ def _branch(value: str) -> str:
 
 def checked_ref(value: str) -> str:
     """The whole name of a ref, as it is. Raises ValueError when Git would not accept it, or when it is not for records."""
-    if not re.fullmatch(REF_PATTERN, value) or re.search(_LOCK, value):
+    if not re.fullmatch(REF_PATTERN, value) or ".lock/" in value or value.endswith(".lock"):
         raise ValueError(_NO_REF)
-    if re.search(_TAKEN, value):
+    if value.startswith(_TAKEN):
         raise ValueError(_NOT_OURS)
     return value
 
@@ -88,8 +88,8 @@ Ref = Annotated[
             "maxLength": 244,
             "pattern": REF_PATTERN,
             "x-kubernetes-validations": [
-                {"rule": f"!self.matches(r'{_LOCK}')", "message": _NO_REF},
-                {"rule": f"!self.matches(r'{_TAKEN}')", "message": _NOT_OURS},
+                {"rule": "!self.contains('.lock/') && !self.endsWith('.lock')", "message": _NO_REF},
+                {"rule": " && ".join(f"!self.startsWith('{prefix}')" for prefix in _TAKEN), "message": _NOT_OURS},
             ],
         }
     ),
