@@ -1,18 +1,16 @@
 """GitSink: where and how the outcomes of releases are written to Git.
 
 Its values end up in arguments of the `git` program and in paths of a repository, so here (unlike the kinds shared with
-Flagger, whose manifests must never become unreadable) bad values are refused both by the CRD and by the model: a URL that
-is neither HTTP nor SSH, a URL with a password in it, a branch that looks like an option, a path that leaves the repository.
+Flagger, whose manifests must never become unreadable) bad values are refused both by the CRD and by the model.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from canary.api.common import (
     EXTENSION_API_VERSION,
@@ -30,91 +28,15 @@ from canary.api.common import (
     Timestamp,
     is_empty,
 )
+from canary.api.gitvalues import Branch, ClusterName, HttpUrl, Line, Ref, RepositoryPath, RepositoryUrl, checked_ref
 from canary.api.parsing import parse_object
 
-URL_PATTERN: Final = (
-    r"^(https?://[A-Za-z0-9\[][^@\s/?#]*(/[^\s?#]*)?"  # no user info: credentials belong into secretRef
-    r"|ssh://([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[][^@\s/?#]*/[^\s?#]+"
-    r"|[A-Za-z0-9._][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s:-][^\s:]*)$"
+_ONE_PLACE: Final = "records have one place: `branch` or `ref`"
+_SIGNED_REF: Final = "the forge makes commits on branches only: with identity.signing.type api, records need `branch` and no `ref`"
+_REF_IS_SET: Final = "has(self.records) && has(self.records.ref)"
+_SIGNED_BY_FORGE: Final = (
+    "has(self.identity) && has(self.identity.signing) && has(self.identity.signing.type) && self.identity.signing.type == 'api'"
 )
-HTTP_PATTERN: Final = r"^https?://[A-Za-z0-9\[][^@\s/?#\x00-\x1f]*([/?#][^\s\x00-\x1f]*)?$"
-BRANCH_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
-LINE_PATTERN: Final = r"^[^\x00-\x1f\x7f<>]+$"
-CLUSTER_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-PATH_PATTERN: Final = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
-
-
-def _matching(pattern: str, problem: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(check)
-
-
-def _branch(value: str) -> str:
-    if ".." in value or "//" in value or value.endswith(("/", ".", ".lock")):
-        raise ValueError("is not a branch name that Git accepts")
-    return value
-
-
-def _inside(value: str) -> str:
-    if ".." in value.split("/"):
-        raise ValueError("must stay inside the repository: no `..`")
-    return value
-
-
-_BRANCH_RULES: Final = [
-    {"rule": "!self.contains('..') && !self.contains('//')", "message": "is not a branch name that Git accepts"},
-    {
-        "rule": "!self.endsWith('/') && !self.endsWith('.') && !self.endsWith('.lock')",
-        "message": "is not a branch name that Git accepts",
-    },
-]
-RepositoryUrl = Annotated[
-    Text,
-    _matching(URL_PATTERN, "must be an http, https or ssh URL (or user@host:path), without a password in it"),
-    WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": URL_PATTERN}),
-]
-Branch = Annotated[
-    Text,
-    _matching(BRANCH_PATTERN, "is not a branch name that Git accepts"),
-    AfterValidator(_branch),
-    WithJsonSchema({"type": "string", "maxLength": 244, "pattern": BRANCH_PATTERN, "x-kubernetes-validations": _BRANCH_RULES}),
-]
-HttpUrl = Annotated[
-    OptionalText,
-    _matching(rf"{HTTP_PATTERN}|^$", "must be an http or https URL, without a password in it"),
-    WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": rf"{HTTP_PATTERN}|^$"}),
-]
-Line = Annotated[
-    Text,
-    _matching(LINE_PATTERN, "must be one line, without control characters, < and >"),
-    WithJsonSchema({"type": "string", "maxLength": 200, "pattern": LINE_PATTERN}),
-]
-ClusterName = Annotated[
-    Text,
-    _matching(CLUSTER_PATTERN, "must be lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"),
-    WithJsonSchema({"type": "string", "maxLength": 253, "pattern": CLUSTER_PATTERN}),
-]
-RepositoryPath = Annotated[
-    Text,
-    _matching(PATH_PATTERN, "must be a path from the root of the repository, without a leading `/`"),
-    AfterValidator(_inside),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 512,
-            "pattern": PATH_PATTERN,
-            "x-kubernetes-validations": [
-                {"rule": "!self.split('/').exists(part, part == '..')", "message": "must stay inside the repository: no `..`"}
-            ],
-        }
-    ),
-]
 
 
 class Revert(enum.StrEnum):
@@ -271,12 +193,23 @@ class Statuses(Model):
 class Records(Model):
     """Records of runs."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [{"rule": "!has(self.ref) || !has(self.branch)", "message": _ONE_PLACE}]}
+    )
     target: RecordTarget = RecordTarget.BRANCH
-    """Where records go: branch (the default) or none."""
+    """Where records go: branch (the default; or the ref, where there is one) or none."""
     branch: Branch = "canary-outcomes"
     """Branch of the records; canary-outcomes when absent."""
+    ref: Annotated[Ref | None, Field(exclude_if=is_empty)] = None
+    """Ref outside of branches that takes the place of the branch, such as `refs/canary/outcomes/<ring>/{cluster}`; `{cluster}` is filled in."""
     keep: Annotated[Integer, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 10000})] = 200
     """How many records of one canary are kept; 200 when absent."""
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        if self.ref and "branch" in self.model_fields_set:
+            raise ValueError(_ONE_PLACE)
+        return self
 
 
 class Limits(Model):
@@ -293,6 +226,9 @@ class Limits(Model):
 class GitSinkSpec(Model):
     """Where outcomes are written, for which canaries, and how much may be touched."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [{"rule": f"!({_REF_IS_SET} && {_SIGNED_BY_FORGE})", "message": _SIGNED_REF}]}
+    )
     repository: Repository
     """The repository that the cluster is delivered from."""
     cluster: ClusterName
@@ -320,6 +256,24 @@ class GitSinkSpec(Model):
     suspend: Flag = False
     """Write nothing; outcomes wait."""
 
+    @property
+    def records_ref(self) -> str:
+        """The whole name of the ref that records go to; empty where they go to a branch."""
+        return (self.records.ref or "").replace("{cluster}", self.cluster)
+
+    @model_validator(mode="after")
+    def _writable(self) -> Self:
+        """As the schema's rules: for objects that no API server has seen."""
+        if not self.records_ref:
+            return self
+        try:
+            checked_ref(self.records_ref)
+        except ValueError as error:
+            raise ValueError(f"records.ref, with the cluster's name in it, {error}") from None
+        if self.identity.signing.type is SigningType.API:
+            raise ValueError(_SIGNED_REF)
+        return self
+
 
 class LastPush(Status):
     """The last push that the server accepted."""
@@ -329,7 +283,7 @@ class LastPush(Status):
     commit: Text
     """Commit that was pushed."""
     branch: Text
-    """Branch that was pushed to."""
+    """Branch that was pushed to; the whole name of a ref that is none."""
     message: OptionalText = ""
     """Subject line of the commit."""
 

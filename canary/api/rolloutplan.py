@@ -32,7 +32,8 @@ from canary.api.common import (
     parse_duration,
 )
 from canary.api.cron import parse_cron
-from canary.api.gitsink import Branch, ClusterName, LabelSelector, RepositoryPath
+from canary.api.gitsink import LabelSelector
+from canary.api.gitvalues import Branch, ClusterName, RepositoryPath
 from canary.api.parsing import parse_object
 
 MAX_RINGS: Final = 32

@@ -57,7 +57,7 @@ class Outcome:
 
 async def write_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]) -> Outcome:
     """The records and, for successes, the pointers to the newest. Raises GitFailed."""
-    branch, cluster = sink.spec.records.branch, sink.spec.cluster
+    branch, cluster = shelf.place(sink), sink.spec.cluster
     paths, done = _paths(runs, cluster)
     for attempt in range(TRIES):
         tip = await mirror.fetch(branch, since=oldest(runs))
@@ -85,7 +85,7 @@ async def amend_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
     A second commit, because the record must not wait for a revert that a branch refuses or a person has yet to merge. What is there says whether it
     was done, so it is done once, however often a process dies. The record keeps all else that it says.
     """
-    branch, cluster = sink.spec.records.branch, sink.spec.cluster
+    branch, cluster = shelf.place(sink), sink.spec.cluster
     paths, done = _paths(runs, cluster)
     answers = {run.metadata.name: record.answer(run, sink.metadata.name) for run in runs}
     for name in paths.keys() - done.keys():
@@ -97,7 +97,7 @@ async def amend_records(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun]
         there = await shelf.contents(mirror, shelves, [path for name, path in paths.items() if name not in done])
         for name, path in paths.items():
             if tip is None or there.get(path, {}).get("runId") != name:
-                done.setdefault(name, Done(EffectState.SKIPPED, reason="NoRecord", text="the branch of the records has none of this run"))
+                done.setdefault(name, Done(EffectState.SKIPPED, reason="NoRecord", text=f"{branch} has no record of this run"))
             elif there[path].get(record.EFFECTS) == answers[name]:
                 done.setdefault(name, Done(EffectState.DONE, tip.effects.get(message.amend_effect(path), tip.oid)))
         todo = [run for run in runs if run.metadata.name not in done]

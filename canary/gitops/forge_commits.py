@@ -12,7 +12,7 @@ from canary.gitops.command import Patience
 from canary.gitops.credentials import GitAuth
 from canary.gitops.failures import Failure, GitFailed, Reaction
 from canary.gitops.forges.base import FileEdits, Forge
-from canary.gitops.git import Draft, Mirror
+from canary.gitops.git import Draft, Mirror, Ref
 from canary.gitops.signing import Author
 
 
@@ -25,6 +25,9 @@ class ForgeMirror(Mirror):
 
     async def publish(self, branch: str, parent: str | None, drafts: Sequence[Draft], author: Author, *, expected: str | None) -> list[str]:
         """One after the other: a crash in between leaves the first ones, which say themselves what they are."""
+        if isinstance(branch, Ref):  # some would take its name for that of a branch
+            text = f"the forge makes commits on branches only, and {branch} is none; sign with a key (ssh or gpg), or name a branch"
+            raise GitFailed(Failure("Unsupported", Reaction.BLOCKED, text))
         if parent is None:
             return await super().publish(branch, parent, drafts, author, expected=expected)
         if expected != parent:

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from canary.gitops.command import Git, Patience
 from canary.gitops.credentials import GitAuth
-from canary.gitops.failures import GitFailed
+from canary.gitops.failures import Failure, GitFailed, Reaction
 from canary.gitops.message import EFFECT_TRAILER
 from canary.gitops.reading import Reader, lines, quoted
 from canary.gitops.signing import Author, Signer, committing
 
-__all__ = ["DEPTH", "Author", "Draft", "Mirror", "Tip"]
+__all__ = ["DEPTH", "Author", "Draft", "Mirror", "Ref", "Tip"]
 
 DEPTH = 50
 """Commits fetched of a branch: enough to find our own again after a crash, mostly."""
@@ -36,6 +36,12 @@ SPARE_KIB = 200 * 1024
 """A mirror is made anew when it has grown to twice its first size and this much."""
 FEW = 64
 """Blobs that are asked for without looking whether they are here."""
+
+
+class Ref(str):
+    """The whole name of a ref that is no branch, wherever a branch may be named. A type of its own, because a branch may be called `refs/x`."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,15 @@ class Mirror(Reader):
         self._busy: set[str] = set()
 
     async def fetch(self, branch: str, *, since: float = math.inf) -> Tip | None:
-        """The branch as the server has it; None when it does not exist. Raises GitFailed.
+        """The branch (or Ref) as the server has it; None when it does not exist. Raises GitFailed.
 
         `since`: Unix time after which a commit of ours that is looked for was made. Further history is fetched where the first commits do
         not reach that far back.
         """
         await self._ensure()
-        ref = f"refs/canary/{hashlib.sha256(branch.encode()).hexdigest()[:16]}"  # leaves only: `a` and `a/b` cannot both be refs
+        if isinstance(branch, Ref) and not await self._listed(branch):
+            return None
+        ref = f"refs/canary/{hashlib.sha256(_whole(branch).encode()).hexdigest()[:16]}"  # leaves only: `a` and `a/b` cannot both be refs
         if not await self._fetch(branch, ref, depth=DEEPER if ref in self._busy else DEPTH):
             return None
         tip, reached = await self._history(ref, since)
@@ -81,8 +89,22 @@ class Mirror(Reader):
             tip, _ = await self._history(ref, since)
         return tip
 
+    async def _listed(self, ref: Ref) -> bool:
+        """Whether the server has exactly this one.
+
+        While it has not, `fetch` and `push` take a branch or a tag that is called like it, and git cannot be told not to. The lease would keep us from
+        writing there, but for ever, and nobody would know why.
+        """
+        out = await self._git.run("ls-remote", "--refs", "origin", ref, network=True)
+        found = {line.partition("\t")[2] for line in out.decode(errors="replace").splitlines()}
+        alike = sorted(found & {f"{prefix}{ref}" for prefix in ("refs/", "refs/heads/", "refs/tags/", "refs/remotes/")})
+        if alike and ref not in found:
+            text = f"the server has {alike[0]}, which git takes for {ref} as long as that is not there; remove it, or name another ref"
+            raise GitFailed(Failure("Refused", Reaction.BLOCKED, text))
+        return ref in found
+
     async def _fetch(self, branch: str, ref: str, *, depth: int) -> bool:
-        refspec = f"+refs/heads/{branch}:{ref}"
+        refspec = f"+{_whole(branch)}:{ref}"
         try:
             await self._git.run(
                 "fetch",
@@ -188,9 +210,11 @@ class Mirror(Reader):
         return commits
 
     async def push(self, branch: str, new: str, *, expected: str | None) -> None:
-        """Move the branch from `expected` (None: it must not exist) to `new`. Raises GitFailed; Stale when somebody was faster."""
-        lease = f"--force-with-lease=refs/heads/{branch}:{expected or ''}"
-        await self._git.run("push", "--porcelain", "--no-verify", lease, "origin", f"{new}:refs/heads/{branch}", network=True)
+        """Move the branch (or Ref) from `expected` (None: it must not exist) to `new`. Raises GitFailed; Stale when somebody was faster."""
+        ref = _whole(branch)
+        await self._git.run(
+            "push", "--porcelain", "--no-verify", f"--force-with-lease={ref}:{expected or ''}", "origin", f"{new}:{ref}", network=True
+        )
 
     async def has(self, tip: str, commit: str) -> bool:
         """Whether the commit is in the history of `tip`, as far as that was fetched."""
@@ -253,6 +277,11 @@ class Mirror(Reader):
             self._forget()
             await asyncio.to_thread(self._git.path.mkdir, parents=True, exist_ok=True, mode=0o700)
             await self._git.run("init", "-q", "--bare", "--template=", "--initial-branch=canary-none")
+
+
+def _whole(branch: str) -> str:
+    """What the server calls it."""
+    return branch if isinstance(branch, Ref) else f"refs/heads/{branch}"
 
 
 def _blob_id(content: bytes) -> str:

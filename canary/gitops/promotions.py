@@ -120,7 +120,7 @@ def _is_cancelled() -> bool:
 async def read(mirror: Mirror, sink: GitSink) -> dict[str, Images]:
     """The pointers of this cluster's canaries in the sink's namespace; none without the branch. Raises GitFailed."""
     folder = f"{sink.spec.cluster}/{sink.metadata.namespace}"
-    shelves = await shelf.read(mirror, await mirror.fetch(sink.spec.records.branch), {folder})
+    shelves = await shelf.read(mirror, await mirror.fetch(shelf.place(sink)), {folder})
     pointers = {path: entry for path, entry in shelves.entries.items() if path.endswith(f"/{record.POINTER}")}
     blobs, _ = await mirror.blobs(shelves.tip, [entry.oid for entry in pointers.values()], max_bytes=2 * record.MAX_BYTES)
     found = {path.split("/")[-2]: _images(blobs[entry.oid]) for path, entry in pointers.items() if entry.oid in blobs}

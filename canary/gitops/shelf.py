@@ -1,4 +1,4 @@
-"""The records of one cluster's canaries as they lie on the outcomes branch: what is there, what is added, what has become too many."""
+"""The records of one cluster's canaries, where they lie: on which branch or in which ref, what is there, what is added, what has become too many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from canary.api.canaryrun import CanaryRun, RunPhase
 from canary.api.gitsink import GitSink
 from canary.gitops import record
-from canary.gitops.git import Mirror, Tip
+from canary.gitops.git import Mirror, Ref, Tip
 from canary.gitops.reading import TreeEntry
 
 
@@ -25,6 +25,11 @@ class Shelves:
     def paths(self) -> Collection[str]:
         """What is there."""
         return self.entries.keys()
+
+
+def place(sink: GitSink) -> str:
+    """Where this cluster's records go: a branch, or a Ref."""
+    return Ref(sink.spec.records_ref) if sink.spec.records_ref else sink.spec.records.branch
 
 
 async def read(mirror: Mirror, tip: Tip | None, folders: Collection[str]) -> Shelves:

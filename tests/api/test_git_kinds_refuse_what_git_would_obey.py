@@ -1,6 +1,7 @@
 """GitSink and CanaryRun: values that end up in arguments of git and in paths are refused when they could do harm."""
 
 import copy
+import subprocess
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,9 @@ from tests.api.upstream import our_crds, root_schema
 
 SINK_SCHEMA = Schema(root_schema(our_crds()["gitsinks.canary.dev"], "v1alpha1"))
 # Rules that the CRD can only say in CEL, which the sandbox's engine does not evaluate.
-CEL_ONLY = {"branch that climbs", "branch with lock", "branch with empty part", "branch ends with slash", "path that climbs"}
+CEL_ONLY = {"branch that climbs", "branch with lock", "branch with empty part", "branch ends with slash", "path that climbs"} | {
+    "ref with lock", "ref of the delivered branch", "ref of another branch", "ref of a tag", "ref that asks for a review",
+}  # fmt: skip
 
 BAD_SINKS: dict[str, tuple[str, Any]] = {
     "url of a file": ("repository.url", "file:///etc/passwd"),
@@ -34,6 +37,25 @@ BAD_SINKS: dict[str, tuple[str, Any]] = {
     "branch ends with slash": ("repository.branch", "a/"),
     "branch with space": ("repository.branch", "a b"),
     "branch with refspec": ("repository.branch", "a:b"),
+    "ref that is a branch": ("records.ref", "canary-outcomes"),
+    "ref of one part": ("records.ref", "refs/outcomes"),
+    "ref with wildcard": ("records.ref", "refs/canary/outcomes/*"),
+    "ref that climbs": ("records.ref", "refs/canary/../heads/main"),
+    "ref with two dots": ("records.ref", "refs/canary/a..b"),
+    "ref with hidden part": ("records.ref", "refs/canary/.a/b"),
+    "ref ends with dot": ("records.ref", "refs/canary/a."),
+    "ref with lock": ("records.ref", "refs/canary/a.lock/b"),
+    "ref with empty part": ("records.ref", "refs//canary/a"),
+    "ref ends with slash": ("records.ref", "refs/canary/a/"),
+    "ref with refspec": ("records.ref", "refs/canary/a:refs/heads/main"),
+    "ref with force": ("records.ref", "+refs/canary/a"),
+    "ref with newline": ("records.ref", "refs/canary/a\n"),
+    "ref of a reflog": ("records.ref", "refs/canary/a@{1}"),
+    "ref with another placeholder": ("records.ref", "refs/canary/{namespace}"),
+    "ref of the delivered branch": ("records.ref", "refs/heads/main"),
+    "ref of another branch": ("records.ref", "refs/heads/canary/o/first/a"),
+    "ref of a tag": ("records.ref", "refs/tags/v1"),
+    "ref that asks for a review": ("records.ref", "refs/for/main"),
     "author with newline": ("identity.name", "x\nCommitter: y"),
     "author with bracket": ("identity.email", "x>y"),
     "absolute path": ("limits.allowedPaths", ["/etc/**"]),
@@ -113,6 +135,44 @@ def test_urls_over_http_and_ssh_are_accepted(url):
 def test_ordinary_branches_are_accepted(branch):
     assert parse_git_sink(good_sink(**{"repository.branch": branch})).spec.repository.branch == branch
     assert SINK_SCHEMA.validate(good_sink(**{"repository.branch": branch})) == []
+
+
+REF = "refs/canary/outcomes/early-adopters/{cluster}"
+
+
+@pytest.mark.parametrize("ref", [REF, "refs/canary/outcomes/first/cluster-001", "refs/canary/{cluster}.v1/a_b", "refs/x/-y"])
+def test_records_may_have_a_ref_outside_of_branches_with_the_name_of_the_cluster(ref):
+    spec = parse_git_sink(good_sink(**{"records.ref": ref})).spec
+    assert spec.records_ref == ref.replace("{cluster}", "cluster-001")
+    assert SINK_SCHEMA.validate(good_sink(**{"records.ref": ref})) == []
+    assert subprocess.run(["git", "check-ref-format", spec.records_ref], check=False).returncode == 0
+    assert parse_git_sink(good_sink()).spec.records_ref == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"records.branch": "canary-outcomes"}, r"spec\.records: .*one place: `branch` or `ref`"),
+        ({"identity.signing.type": "api"}, r"spec: .*commits on branches only.* need `branch` and no `ref`"),
+        ({"cluster": "a..b"}, "records.ref, with the cluster's name in it, is not a ref that Git accepts"),
+        ({"cluster": "a.lock"}, "records.ref, with the cluster's name in it, is not a ref that Git accepts"),
+        ({"cluster": "heads", "records.ref": "refs/{cluster}/main"}, "must be no branch"),
+    ],
+)
+def test_a_ref_that_does_not_go_with_the_rest_of_the_sink_is_refused_in_one_sentence(more, problem):
+    with pytest.raises(InvalidObject, match=problem) as caught:
+        parse_git_sink(good_sink(**{"records.ref": REF} | more))
+    assert len(caught.value.problems) == 1
+
+
+def test_rules_of_refs_that_need_two_fields_are_in_the_schema_with_their_sentences():
+    spec = root_schema(our_crds()["gitsinks.canary.dev"], "v1alpha1")["properties"]["spec"]
+    (place,) = spec["properties"]["records"]["x-kubernetes-validations"]
+    (signed,) = spec["x-kubernetes-validations"]
+    assert place["rule"] == "!has(self.ref) || !has(self.branch)"
+    assert "default" not in spec["properties"]["records"]["properties"]["branch"]  # else the server would write both
+    assert "self.identity.signing.type == 'api'" in signed["rule"]
+    assert "branches only" in signed["message"]
 
 
 @pytest.mark.parametrize("name", sorted(BAD_SINKS))

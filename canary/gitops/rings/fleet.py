@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from canary.api.gitsink import CLUSTER_PATTERN
+from canary.api.gitvalues import CLUSTER_PATTERN
 from canary.api.rolloutplan import Ring, RolloutPlan
 from canary.core.errors import Rejected
 from canary.gitops.failures import plain
