@@ -133,7 +133,13 @@ def _release(info: ReleaseInfo) -> dict[str, Any]:
 
 def _source(info: SourceInfo) -> dict[str, Any]:
     """The commit that started the run. A URL may hold a password, and whoever delivers the workload chose it."""
-    found = {"revision": clean(info.revision), "repository": clean(scrub(info.repository), limit=MAX_REASON), "via": clean(info.via)}
+    found = {
+        "revision": clean(info.revision),
+        "repository": clean(scrub(info.repository), limit=MAX_REASON),
+        "path": clean(info.path, limit=MAX_REASON),
+        "via": clean(info.via),
+        "confidence": info.confidence.value,
+    }
     return {key: value for key, value in found.items() if value}
 
 

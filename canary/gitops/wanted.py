@@ -47,5 +47,5 @@ def asked(spec: GitSinkSpec, kind: str, outcome: str) -> bool:
 
 
 def needs_source(spec: GitSinkSpec) -> bool:
-    """Whether the commit that starts a run matters to this sink."""
-    return spec.statuses.target is StatusTarget.COMMIT or spec.on_success.tag
+    """Whether the commit that starts a run matters to this sink: records name it. To ask costs requests, so where nobody writes nobody is asked."""
+    return spec.records.target is RecordTarget.BRANCH or spec.statuses.target is StatusTarget.COMMIT or spec.on_success.tag
