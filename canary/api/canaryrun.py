@@ -198,6 +198,8 @@ class CanaryRunStatus(Status):
     """What each check said over the whole run."""
     history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()
     """The run tick by tick; very long runs are thinned, and keep what went wrong and what moved."""
+    source: SourceInfo | None = None
+    """The commit that the version was delivered from, where nobody knew it when the run began and it was found in a sink's repository."""
     effects: Annotated[tuple[EffectStatus, ...], Field(exclude_if=is_empty)] = ()
     """What must be written because of the run, and where each stands."""
 
@@ -217,6 +219,11 @@ class CanaryRun(Model):
     """What is tried; fixed when the run starts."""
     status: CanaryRunStatus = CanaryRunStatus()
     """What came of the run. Written by the operator."""
+
+    @property
+    def source(self) -> SourceInfo | None:
+        """The commit that started it, as it was said at first, or as it was found since."""
+        return self.spec.source or self.status.source
 
 
 def parse_canary_run(obj: Mapping[str, Any]) -> CanaryRun:

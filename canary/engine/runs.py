@@ -69,9 +69,12 @@ class Runs:
 
     async def _announce(self, sight: Sight, body: Object, sinks: Sequence[tuple[str, GitSinkSpec | None]]) -> None:
         """Queue what is to be written while the run goes on. Nothing that a run waits for: it never fails a tick."""
-        kinds = [effect_name(kind, name) for name, spec in sinks if spec for kind in wanted.at_start(spec)]
         source = body["spec"].get("source") or {}
-        if not kinds or not source or source.get("confidence") == SourceConfidence.LOW or body.get("status"):
+        if source.get("confidence") == SourceConfidence.LOW or body.get("status"):
+            return
+        known = {wanted.SOURCE} if source else set()
+        kinds = [effect_name(kind, name) for name, spec in sinks if spec for kind in wanted.at_start(spec) if kind not in known]
+        if not kinds:
             return
         effects = [EffectStatus(name=name, state=EffectState.QUEUED).to_dict() for name in kinds]
         meta = body["metadata"]

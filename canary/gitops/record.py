@@ -62,7 +62,7 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "failedChecks": status.failed_checks,
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
-        **({"source": _source(spec.source)} if spec.source else {}),
+        **({"source": _source(run.source)} if run.source else {}),
         "checks": [_check(check) for check in status.checks],
         "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,

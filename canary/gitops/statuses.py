@@ -39,7 +39,7 @@ def status_of(sink: GitSink, run: CanaryRun) -> CommitStatus:
 
 def source_revision(sink: GitSink, run: CanaryRun) -> str | Done:
     """The commit of this run in the sink's repository, or why there is none."""
-    source = run.spec.source
+    source = run.source
     if source is None:
         text = "nothing says which commit started this run"
         return Done(EffectState.SKIPPED, reason="NoSource", text=text)

@@ -16,7 +16,7 @@ from canary.gitops.provenance import GIT_REPOSITORIES, oid, source_of
 from canary.kube.cluster import FIELD_MANAGER
 from canary.kube.resource import CANARY_RUNS, DEPLOYMENTS, GIT_SINKS, Object
 from canary.targets.registry import target
-from tests.engine.test_runs_are_opened_and_closed_once import canary, close, sight, sink, stored
+from tests.engine.test_runs_are_opened_and_closed_once import RUN, canary, close, sight, sink, stored
 from tests.fakes.cluster import FakeCluster
 
 ONE, TWO = "1" * 40, "2" * 40
@@ -336,12 +336,34 @@ async def test_a_guess_is_kept_and_not_announced(fake: FakeCluster) -> None:
     assert run.status.effects == ()
 
 
-async def test_a_run_without_a_commit_is_not_announced(fake: FakeCluster) -> None:
+@pytest.mark.parametrize(
+    ("spec", "effects"),
+    [
+        ({}, ["source/fleet"]),
+        (STATUSES, ["source/fleet", "pending/fleet"]),
+        ({"records": {"target": "none"}}, []),
+        ({"records": {"target": "none"}, "onSuccess": {"tag": True}}, ["source/fleet"]),
+    ],
+)
+async def test_a_commit_that_nobody_says_is_looked_for(fake: FakeCluster, spec: dict[str, Any], effects: list[str]) -> None:
     fake.add(DEPLOYMENTS, workload())
-    fake.add(GIT_SINKS, sink(**STATUSES))
+    fake.add(GIT_SINKS, sink(**spec))
     one = seen(fake)
     await Runs(fake).open(one, one.canary.status)
-    assert stored(fake).status.effects == ()
+    assert stored(fake).spec.source is None
+    assert [effect.name for effect in stored(fake).status.effects] == effects
+
+
+async def test_what_is_not_found_until_the_run_ends_is_forgotten_and_what_was_found_is_kept(fake: FakeCluster) -> None:
+    fake.add(DEPLOYMENTS, workload())
+    fake.add(GIT_SINKS, sink())
+    one = seen(fake)
+    await Runs(fake).open(one, one.canary.status)
+    fake.change(CANARY_RUNS, "prod", RUN, {"status": {"source": {"revision": ONE, "via": "search", "confidence": "low"}}})
+    await close(fake, one, outcome="Succeeded")
+    run = stored(fake)
+    assert [effect.name for effect in run.status.effects] == ["record/fleet"]
+    assert run.source == SourceInfo(revision=ONE, via="search", confidence=LOW)
 
 
 async def test_an_announcement_that_cannot_be_written_is_made_up_for(fake: FakeCluster) -> None:
