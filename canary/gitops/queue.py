@@ -179,7 +179,9 @@ class Queue:
         changed = [note.of(one).to_dict() if one.name == effect else one.to_dict() for one in effects]
         status: Object = {"effects": changed}
         known = body["status"].get("source") or {}
-        if note.source is not None and known.get("confidence") != SourceConfidence.HIGH:  # of several sinks the one that is sure is believed
+        if (
+            note.source is not None and known.get("confidence") != SourceConfidence.HIGH
+        ):  # of several sinks the one that is sure is believed
             status["source"] = note.source.model_dump(mode="json", by_alias=True)
         patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
         return await self._cluster.merge(CANARY_RUNS, meta["namespace"], meta["name"], patch, subresource="status")

@@ -5,7 +5,8 @@ the run begins. It is an effect of its own (`source`), queued then and forgotten
 which the record is written without it. What is found goes into `status.source` with the same write as the effect's state. It comes after all other effects
 that wait, and only the commit status of the run under way waits for it. A search that fails has found nothing.
 
-Bounded: the last commits that changed the files which name the image, within the history that the mirror has. `git log -S` was rejected: in a mirror without
+Bounded: the last commits that changed the files which name the image, within the history that the mirror has, and not in a repository of very many files.
+To cancel a search that takes long was rejected: it would leave half a pack in the mirror, every time. `git log -S` was rejected: in a mirror without
 blobs it asks the server for each version of each file, one by one, and it finds a line that moved as well as an image that changed.
 """
 
@@ -31,7 +32,9 @@ log = logging.getLogger(__name__)
 LIMIT = 20
 """Commits looked at for one run."""
 PATIENCE = 30.0
-"""Seconds for all runs that are searched for together."""
+"""Seconds after which the next of the runs that are searched for together is left out."""
+MANY = 10_000
+"""Files that could name an image. Where there are more, to have them all takes too long for what waits behind this."""
 SLACK = 300.0
 """Seconds by which the clock of whoever commits may be ahead; what is younger than the run by more than that has not started it."""
 
@@ -43,10 +46,9 @@ async def find_sources(mirror: Mirror, sink: GitSink, runs: Sequence[CanaryRun])
     found: dict[str, SourceInfo] = {}
     if tip is not None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                await _search(mirror, sink, tip, runs, found)
-        except (GitFailed, TimeoutError) as error:
-            log.info("no further search on %s for commits that started runs: %s", branch, str(error) or "it takes too long")
+            await _search(mirror, sink, tip, runs, found)
+        except GitFailed as error:
+            log.info("no further search on %s for commits that started runs: %s", branch, error)
         finally:
             sites.forget()
     text = f"no commit on {branch} is known that set the image"
@@ -65,8 +67,13 @@ async def _search(mirror: Mirror, sink: GitSink, tip: Tip, runs: Sequence[Canary
     changed = [one for one in workloads.values() if one.wanted]
     if not changed:  # nothing but other fields of the template; by its image no commit can be found
         return
+    until, paths = asyncio.get_running_loop().time() + PATIENCE, [entry.path for entry in await mirror.files(tip.oid)]
+    if len(sites.candidates(paths, allowed=limits.allowed_paths)) > MANY:
+        return
     there = await gather(mirror, tip.oid, changed, allowed=limits.allowed_paths, max_bytes=limits.max_bytes)
     for run in runs:
+        if asyncio.get_running_loop().time() >= until:
+            return
         workload = workloads[run.metadata.name]
         if workload.wanted and (past := await _past(mirror, tip, there, workload, max_bytes=limits.max_bytes)):
             source = await asyncio.to_thread(past.source, not_after=run.spec.started_at.timestamp() + SLACK)

@@ -165,7 +165,7 @@ async def test_what_is_not_found_is_no_source_and_no_error(
     assert (effect["state"], effect["reason"]) == ("Skipped", "NoSource")
 
 
-@pytest.mark.parametrize("case", ["refused", "slow"])
+@pytest.mark.parametrize("case", ["refused", "slow", "many"])
 async def test_a_search_that_fails_disturbs_nothing(
     server: GitServer, fleet: str, api: Api, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
@@ -175,7 +175,7 @@ async def test_a_search_that_fails_disturbs_nothing(
     if case == "refused":
         monkeypatch.setattr(Mirror, "changes", refuses)
     else:
-        monkeypatch.setattr(sources, "PATIENCE", 0.0)
+        monkeypatch.setattr(sources, "PATIENCE" if case == "slow" else "MANY", 0)
     server.write("fleet", {PATH: named(NEW)}, message="release")
     api.add(CANARY_RUNS, run("r0", canary="other", effects=("record/fleet",)))
     api.add(GIT_SINKS, sink(fleet))
