@@ -78,6 +78,13 @@ class ReleaseInfo(Model):
     """Hash over the tracked ConfigMaps and Secrets."""
 
 
+class SourceConfidence(enum.StrEnum):
+    """How sure a source is. LOW: it is the newest that is known, and something else may have started the run."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
 class SourceInfo(Model):
     """The commit that a version was delivered from, as the workload or its deliverer said when the run began."""
 
@@ -85,8 +92,12 @@ class SourceInfo(Model):
     """Id of the commit."""
     repository: Text = ""
     """URL of its repository, where that is known."""
+    path: Text = ""
+    """Folder or file in the repository that the workload is delivered from, where that is known."""
     via: Text = ""
-    """Who said so: annotation, Kustomization, HelmRelease or Application."""
+    """Who said so: annotation, Kustomization, HelmRelease, Application, or search for one that was found in the repository."""
+    confidence: SourceConfidence = SourceConfidence.HIGH
+    """Whether this commit has set the version (high), or is only the last that was applied or found (low)."""
 
 
 class CanaryRunSpec(Model):
@@ -109,7 +120,7 @@ class CanaryRunSpec(Model):
     previous: ReleaseInfo | None = None
     """The version that the primary runs."""
     source: SourceInfo | None = None
-    """The commit that the version was delivered from, where that is known and somebody wants to know it."""
+    """The commit that the version was delivered from, where somebody knew it when the run began."""
 
 
 class CheckEvidence(Status):
@@ -187,6 +198,8 @@ class CanaryRunStatus(Status):
     """What each check said over the whole run."""
     history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()
     """The run tick by tick; very long runs are thinned, and keep what went wrong and what moved."""
+    source: SourceInfo | None = None
+    """The commit that the version was delivered from, where nobody knew it when the run began and it was found in a sink's repository."""
     effects: Annotated[tuple[EffectStatus, ...], Field(exclude_if=is_empty)] = ()
     """What must be written because of the run, and where each stands."""
 
@@ -206,6 +219,11 @@ class CanaryRun(Model):
     """What is tried; fixed when the run starts."""
     status: CanaryRunStatus = CanaryRunStatus()
     """What came of the run. Written by the operator."""
+
+    @property
+    def source(self) -> SourceInfo | None:
+        """The commit that started it, as it was said at first, or as it was found since."""
+        return self.spec.source or self.status.source
 
 
 def parse_canary_run(obj: Mapping[str, Any]) -> CanaryRun:

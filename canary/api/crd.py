@@ -144,6 +144,7 @@ KINDS: Final = (
                 Column("FailedChecks", ".status.failedChecks", "integer"),
                 Column("Started", ".spec.startedAt", "date"),
                 Column("Finished", ".status.finishedAt", "date", wide=True),
+                Column("Revision", ".spec.source.revision", wide=True),
                 Column("Why", ".status.reason", wide=True),
             )
         },

@@ -17,7 +17,7 @@ RESTING = frozenset({Phase.INITIALIZED, Phase.SUCCEEDED, Phase.FAILED})
 
 def target_of(cluster: Cluster, canary: Canary, target: Target) -> Object | None:
     """The target's object."""
-    resource = _resource(canary, target)
+    resource = resource_of(canary, target)
     return cluster.get(resource, canary.metadata.namespace, canary.spec.target_ref.name) if resource else None
 
 
@@ -32,7 +32,7 @@ def delivered(cluster: Cluster, canary: Canary, target: Target) -> tuple[WriteBa
 
 async def replicas_by(cluster: Cluster, canary: Canary, target: Target) -> Replicas:
     """Who set the target's replicas last, read past the cache, which leaves out who owns which field."""
-    resource = _resource(canary, target)
+    resource = resource_of(canary, target)
     if resource is None:
         return Replicas("")
     try:
@@ -41,5 +41,6 @@ async def replicas_by(cluster: Cluster, canary: Canary, target: Target) -> Repli
         return Replicas(None)
 
 
-def _resource(canary: Canary, target: Target) -> Resource | None:
+def resource_of(canary: Canary, target: Target) -> Resource | None:
+    """What the target is to the API; None when its kind is not known here."""
     return next((one for one in target.resources() if one.kind == canary.spec.target_ref.kind), None)

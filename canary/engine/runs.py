@@ -13,14 +13,23 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from canary.api.canaryrun import CanaryRun, CanaryRunStatus, EffectState, EffectStatus, RunPhase, SourceInfo, parse_canary_run
+from canary.api.canaryrun import (
+    CanaryRun,
+    CanaryRunStatus,
+    EffectState,
+    EffectStatus,
+    RunPhase,
+    SourceConfidence,
+    SourceInfo,
+    parse_canary_run,
+)
 from canary.api.errors import InvalidObject
 from canary.api.gitsink import GitSinkSpec, parse_git_sink
 from canary.api.status import CanaryStatus, RunRow, RunStatus
 from canary.core import evidence, model
 from canary.core.errors import CanaryError, Conflict, NotFound
 from canary.core.hashing import configs_hash
-from canary.engine.delivered import target_of
+from canary.engine.delivered import resource_of, target_of
 from canary.engine.observe import Sight
 from canary.gitops import wanted
 from canary.gitops.breaker import remembered
@@ -60,8 +69,12 @@ class Runs:
 
     async def _announce(self, sight: Sight, body: Object, sinks: Sequence[tuple[str, GitSinkSpec | None]]) -> None:
         """Queue what is to be written while the run goes on. Nothing that a run waits for: it never fails a tick."""
-        kinds = [effect_name(kind, name) for name, spec in sinks if spec for kind in wanted.at_start(spec)]
-        if not kinds or not body["spec"].get("source") or body.get("status"):
+        source = body["spec"].get("source") or {}
+        if source.get("confidence") == SourceConfidence.LOW or body.get("status"):
+            return
+        known = {wanted.SOURCE} if source else set()
+        kinds = [effect_name(kind, name) for name, spec in sinks if spec for kind in wanted.at_start(spec) if kind not in known]
+        if not kinds:
             return
         effects = [EffectStatus(name=name, state=EffectState.QUEUED).to_dict() for name in kinds]
         meta = body["metadata"]
@@ -190,8 +203,8 @@ def _body(sight: Sight, run: RunStatus, source: SourceInfo | None) -> Object:
 
 async def _source(sight: Sight, repositories: Sequence[str]) -> SourceInfo | None:
     """The commit that the target was delivered from, in one of these repositories where there is a choice. Never raises."""
-    workload = target_of(sight.cluster, sight.canary, sight.target)
-    return await source_of(sight.cluster, workload, repositories=repositories) if workload else None
+    resource, workload = resource_of(sight.canary, sight.target), target_of(sight.cluster, sight.canary, sight.target)
+    return await source_of(sight.cluster, resource, workload, repositories=repositories) if resource and workload else None
 
 
 def _evidence(sight: Sight, status: CanaryStatus, run: RunStatus) -> dict[str, Any]:

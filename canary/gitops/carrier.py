@@ -12,7 +12,7 @@ from dataclasses import replace
 from canary.api.canaryrun import CanaryRun, EffectState, RunPhase
 from canary.api.gitsink import Delivery, GitSink
 from canary.core.errors import NotFound
-from canary.gitops import breaker, effects, tags, wanted
+from canary.gitops import breaker, effects, sources, tags, wanted
 from canary.gitops.access import Access
 from canary.gitops.agenda import HOURLY, Agenda, pause
 from canary.gitops.breaker import Past
@@ -33,6 +33,7 @@ ACTS: dict[str, Callable[[Mirror, GitSink, Sequence[CanaryRun]], Awaitable[Outco
     wanted.RECORD: effects.write_records,
     wanted.TAG: tags.tag_promotions,
     wanted.AMEND: effects.amend_records,
+    wanted.SOURCE: sources.find_sources,
 }
 REVERTS = (wanted.REVERT, wanted.PROPOSAL)
 
@@ -105,7 +106,7 @@ class Carrier:
             if done.reason == breaker.REASON == item.effect.reason and done.text == item.effect.error:
                 self._agenda.plan([item], at=self._tools.clock() + wait, in_round=self._round)
                 continue  # nothing new
-            await self.note(item, Note(done.state, done.ref, done.reason, done.text), wait=wait)
+            await self.note(item, Note(done.state, done.ref, done.reason, done.text, source=done.source), wait=wait)
         return outcome.push
 
     async def _pasts(self, sink: GitSink, runs: Sequence[CanaryRun]) -> dict[str, Past]:

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from canary.api.canaryrun import EffectState, RunPhase
-from canary.core.delivery import SHORT, Delivery, WriteBack, Written
+from canary.core.delivery import Delivery, WriteBack, Written
 from canary.core.errors import CanaryError
 from canary.gitops.deliverers import APPLICATIONS, HELM_RELEASES, deliverer_of, owner_of
-from canary.gitops.provenance import GIT_REPOSITORIES, oid
+from canary.gitops.provenance import GIT_REPOSITORIES, charted, oid
 from canary.gitops.wanted import PROPOSAL, REVERT
 from canary.kube.cluster import Cluster
 from canary.kube.resource import Object
@@ -99,8 +99,7 @@ def _charted(status: Mapping[str, Any]) -> str:
     """The beginning of the commit in the version of the chart that is installed; empty when it carries none."""
     for release in status.get("history") or ():
         if release.get("status") == "deployed":
-            commit = str(release.get("chartVersion") or "").partition("+")[2].partition(".")[0]  # Helm may append a number of its own
-            return commit if len(commit) >= SHORT else ""
+            return charted(release.get("chartVersion"))
     return ""
 
 

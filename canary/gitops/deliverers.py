@@ -1,7 +1,7 @@
 """Who delivers a workload: Flux or Argo CD, as the marks say that they leave on what they apply. And which of its fields such an engine insists on.
 
 The marks are in the workload, which is watched anyway, so knowing the engine costs no request. Who set which field is not kept in the cache:
-`insists_on_replicas` wants the object as the API server has it.
+`insists_on_replicas` and `wrote_last` want the object as the API server has it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ KUSTOMIZATIONS = Resource("kustomize.toolkit.fluxcd.io", "v1", "kustomizations",
 HELM_RELEASES = Resource("helm.toolkit.fluxcd.io", "v2", "helmreleases", "HelmRelease")
 APPLICATIONS = Resource("argoproj.io", "v1alpha1", "applications", "Application")
 ARGO_NAMESPACE = "argocd"
+_MANAGERS = {KUSTOMIZATIONS: "kustomize-controller", HELM_RELEASES: "helm-controller", APPLICATIONS: "argocd"}
+"""How the names begin by which the API server knows the engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +77,18 @@ def insists_on_replicas(workload: Object) -> str:
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):
             return f"{manager} ({engine})"
     return ""
+
+
+def wrote_last(workload: Object, engine: Deliverer) -> bool:
+    """Whether the engine was the last to change the pod template; the whole spec of a workload that has none.
+
+    The times are whole seconds, so that of two in the same one nobody can say. Where nothing is noted it is not known, and so not true.
+    """
+    spec = workload.get("spec") or {}
+    writers: list[tuple[str, str]] = []
+    for entry in (workload.get("metadata") or {}).get("managedFields") or ():
+        manager, owned = str(entry.get("manager") or ""), ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        if not entry.get("subresource") and manager != FIELD_MANAGER and ("f:template" in owned or (owned and "template" not in spec)):
+            writers.append((str(entry.get("time") or ""), manager))
+    newest = max((at for at, _ in writers), default="")
+    return bool(writers) and all(manager.startswith(_MANAGERS[engine.resource]) for at, manager in writers if at == newest)

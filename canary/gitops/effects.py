@@ -12,7 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from canary.api.canaryrun import CanaryRun, EffectState
+from canary.api.canaryrun import CanaryRun, EffectState, SourceInfo
 from canary.api.gitsink import GitSink
 from canary.gitops import breaker, message, record, revert, shelf, sites
 from canary.gitops.failures import Failure, GitFailed, Reaction
@@ -36,6 +36,8 @@ class Done:
     ref: str = ""
     reason: str = ""
     text: str = ""
+    source: SourceInfo | None = None
+    """What was found, where that is what the effect is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ async def plans(
     if not runs:
         return {}, {}
     limits = sink.spec.limits
-    workloads = {run.metadata.name: _workload(run) for run in runs}
+    workloads = {run.metadata.name: workload_of(run) for run in runs}
     found = await gather(mirror, tip.oid, list(workloads.values()), allowed=limits.allowed_paths, max_bytes=limits.max_bytes)
     contents = found.contents
     decided: dict[str, Done] = {}
@@ -187,7 +189,8 @@ def _paths(runs: Sequence[CanaryRun], cluster: str) -> tuple[dict[str, str], dic
     return paths, done
 
 
-def _workload(run: CanaryRun) -> sites.Workload:
+def workload_of(run: CanaryRun) -> sites.Workload:
+    """What was released, as the search for its places wants it."""
     return sites.Workload(
         group=run.spec.target.api_version.rpartition("/")[0],
         kind=run.spec.target.kind,

@@ -24,7 +24,7 @@ from canary.gitops.message import EFFECT_TRAILER
 from canary.gitops.reading import Reader, lines, quoted
 from canary.gitops.signing import Author, Signer, committing
 
-__all__ = ["DEPTH", "Author", "Draft", "Mirror", "Ref", "Tip"]
+__all__ = ["DEPTH", "FEW", "Author", "Change", "Draft", "Mirror", "Ref", "Tip"]
 
 DEPTH = 50
 """Commits fetched of a branch: enough to find our own again after a crash, mostly."""
@@ -59,6 +59,15 @@ class Draft:
     message: str
     edits: Mapping[str, bytes | None]
     modes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A commit of the first-parent history, its Unix time, and of the files that were asked about the blobs before and after; empty where there is none."""
+
+    oid: str
+    at: float
+    files: Mapping[str, tuple[str, str]]
 
 
 class Mirror(Reader):
@@ -220,6 +229,25 @@ class Mirror(Reader):
         """Whether the commit is in the history of `tip`, as far as that was fetched."""
         out = await self._git.run("rev-list", f"--max-count={DEEPER}", tip, "--")
         return commit in out.decode().split()
+
+    async def changes(self, tip: str, paths: Iterable[str], *, limit: int) -> list[Change]:
+        """The last commits that changed one of these files, newest first, as far as that was fetched; needs no blob.
+
+        The commits at which our history begins are left out: what they changed is not known here.
+        """
+        shown = ("--first-parent", "--diff-merges=first-parent", "--raw", "--no-abbrev", "--no-renames", "-z", f"--max-count={limit}")
+        out = await self._git.run("--literal-pathspecs", "log", *shown, "--format=%x00%H %ct", tip, "--", *paths)
+        cut = await asyncio.to_thread(self._boundary)
+        words = iter(out.decode(errors="replace").split("\0"))
+        found: list[tuple[str, float, dict[str, tuple[str, str]]]] = []
+        for word in (word.strip("\n") for word in words):
+            if word.startswith(":"):
+                old, new = word.split(" ")[2:4]
+                found[-1][2][next(words)] = (old.strip("0") and old, new.strip("0") and new)
+            elif word:
+                oid, _, at = word.partition(" ")
+                found.append((oid, float(at or 0), {}))
+        return [Change(oid, at, files) for oid, at, files in found if oid not in cut]
 
     async def blob_ids(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
         """Ids of these files of a commit, by path; needs no blob."""

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from canary.api.canaryrun import CanaryRun, EffectState, EffectStatus, RunPhase, parse_canary_run
+from canary.api.canaryrun import CanaryRun, EffectState, EffectStatus, RunPhase, SourceConfidence, SourceInfo, parse_canary_run
 from canary.api.errors import InvalidObject
 from canary.core.errors import Conflict, NotFound
-from canary.gitops.wanted import AMEND, PENDING, PROPOSAL, RECORD, REVERT
+from canary.gitops.wanted import AMEND, PENDING, PROPOSAL, RECORD, REVERT, SOURCE
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CANARY_RUNS, Object
 
@@ -25,6 +25,8 @@ Key = tuple[str, str]
 """Namespace and name: of a sink, or of a run."""
 WRITES = 5
 """How often a note is tried against a run that somebody else changes."""
+_BEFORE = {AMEND: (RECORD, REVERT, PROPOSAL), PENDING: (SOURCE,)}
+"""What has its end before an effect of this kind begins."""
 _FINAL = {state.value for state in EffectState if state.final}
 
 
@@ -49,7 +51,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """The next state of an effect; `at` is the Unix time of the next attempt, `done_at` that of success."""
+    """The next state of an effect; `at` is the Unix time of the next attempt, `done_at` that of success; `source` is written on the run."""
 
     state: EffectState
     ref: str = ""
@@ -57,6 +59,7 @@ class Note:
     error: str = ""
     at: float | None = None
     done_at: float | None = None
+    source: SourceInfo | None = None
 
     def of(self, effect: EffectStatus) -> EffectStatus:
         """The effect in this state."""
@@ -174,7 +177,13 @@ class Queue:
         if any(one.name == effect and one.state.final for one in effects):
             return body
         changed = [note.of(one).to_dict() if one.name == effect else one.to_dict() for one in effects]
-        patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": {"effects": changed}}
+        status: Object = {"effects": changed}
+        known = body["status"].get("source") or {}
+        if (
+            note.source is not None and known.get("confidence") != SourceConfidence.HIGH
+        ):  # of several sinks the one that is sure is believed
+            status["source"] = note.source.model_dump(mode="json", by_alias=True)
+        patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "status": status}
         return await self._cluster.merge(CANARY_RUNS, meta["namespace"], meta["name"], patch, subresource="status")
 
 
@@ -183,11 +192,11 @@ def _ended(run: CanaryRun) -> float:
 
 
 def _waits(run: CanaryRun, effect: EffectStatus) -> bool:
-    """Of a run under way nothing can be written but that it is; and what amends a record comes when record and revert have their ends."""
+    """Of a run under way nothing can be written but that it is, when its commit is known or not to be found; and what amends a record comes when record and
+    revert have their ends.
+    """
     kind, _, sink = effect.name.partition("/")
-    if effect.state.final or (run.status.phase is RunPhase.RUNNING and kind != PENDING):
+    if effect.state.final or (run.status.phase is RunPhase.RUNNING and kind not in {PENDING, SOURCE}):
         return False
-    if kind != AMEND:
-        return True
-    before = {effect_name(one, sink) for one in (RECORD, REVERT, PROPOSAL)}
+    before = {effect_name(one, sink) for one in _BEFORE.get(kind, ())}
     return all(other.state.final for other in run.status.effects if other.name in before)

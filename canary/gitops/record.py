@@ -62,7 +62,7 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "failedChecks": status.failed_checks,
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
-        **({"source": _source(spec.source)} if spec.source else {}),
+        **({"source": _source(run.source)} if run.source else {}),
         "checks": [_check(check) for check in status.checks],
         "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,
@@ -133,7 +133,13 @@ def _release(info: ReleaseInfo) -> dict[str, Any]:
 
 def _source(info: SourceInfo) -> dict[str, Any]:
     """The commit that started the run. A URL may hold a password, and whoever delivers the workload chose it."""
-    found = {"revision": clean(info.revision), "repository": clean(scrub(info.repository), limit=MAX_REASON), "via": clean(info.via)}
+    found = {
+        "revision": clean(info.revision),
+        "repository": clean(scrub(info.repository), limit=MAX_REASON),
+        "path": clean(info.path, limit=MAX_REASON),
+        "via": clean(info.via),
+        "confidence": info.confidence.value,
+    }
     return {key: value for key, value in found.items() if value}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from canary.api.canaryrun import CanaryRun, EffectState
+from canary.api.canaryrun import CanaryRun, EffectState, SourceConfidence
 from canary.api.gitsink import GitSink
 from canary.gitops import message
 from canary.gitops.effects import Done
@@ -39,11 +39,14 @@ def status_of(sink: GitSink, run: CanaryRun) -> CommitStatus:
 
 def source_revision(sink: GitSink, run: CanaryRun) -> str | Done:
     """The commit of this run in the sink's repository, or why there is none."""
-    source = run.spec.source
+    source = run.source
     if source is None:
         text = "nothing says which commit started this run"
         return Done(EffectState.SKIPPED, reason="NoSource", text=text)
     if source.repository and not same_repository(source.repository, sink.spec.repository.url):
         text = f"this run was started by a commit of {message.clean(source.repository)}"
         return Done(EffectState.SKIPPED, reason="OtherRepository", text=text)
+    if source.confidence is SourceConfidence.LOW:  # beside another commit it would be believed, and pass or block what is not its own
+        text = f"it is not certain that commit {source.revision} started this run"
+        return Done(EffectState.SKIPPED, reason="LowConfidence", text=text)
     return source.revision

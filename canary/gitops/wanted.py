@@ -1,6 +1,7 @@
 """What a sink asks for, run by run: which effects are queued, and whether one that waits is still wanted.
 
-`pending` is the commit status of a run under way; it is queued when the run begins and forgotten when it ends. `pr` and `revert` are one thing by two ways,
+`pending` is the commit status of a run under way; it is queued when the run begins and forgotten when it ends. So is `source`, the search for the commit that
+started it, where nobody has said that. `pr` and `revert` are one thing by two ways,
 and a sink that changes its mind takes what waits along. `amend` adds to the record what came of the revert: neither of the two waits for the other, so
 the record is written before its run has been reverted, mostly.
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 from canary.api.canaryrun import RunPhase
 from canary.api.gitsink import Delivery, GitSinkSpec, RecordTarget, Revert, StatusTarget
 
-PENDING, RECORD, REVERT, PROPOSAL, STATUS, TAG, AMEND = "pending", "record", "revert", "pr", "status", "tag", "amend"
-ORDER = {PENDING: 0, RECORD: 1, REVERT: 2, PROPOSAL: 2, STATUS: 3, TAG: 4, AMEND: 5}
+PENDING, RECORD, REVERT, PROPOSAL, STATUS, TAG, AMEND, SOURCE = "pending", "record", "revert", "pr", "status", "tag", "amend", "source"
+ORDER = {PENDING: 0, RECORD: 1, REVERT: 2, PROPOSAL: 2, STATUS: 3, TAG: 4, AMEND: 5, SOURCE: 6}
 """What is written first. What people must see is not kept waiting by what they may want to see."""
 
 
@@ -21,8 +22,8 @@ def of_unread(outcome: str) -> list[str]:
 
 
 def at_start(spec: GitSinkSpec) -> list[str]:
-    """Kinds of effects of a run that begins."""
-    return [PENDING] if spec.statuses.target is StatusTarget.COMMIT else []
+    """Kinds of effects of a run that begins; `SOURCE` only of one whose commit nobody has said."""
+    return ([SOURCE] if needs_source(spec) else []) + ([PENDING] if spec.statuses.target is StatusTarget.COMMIT else [])
 
 
 def at_end(spec: GitSinkSpec, outcome: str) -> list[str]:
@@ -47,5 +48,5 @@ def asked(spec: GitSinkSpec, kind: str, outcome: str) -> bool:
 
 
 def needs_source(spec: GitSinkSpec) -> bool:
-    """Whether the commit that starts a run matters to this sink."""
-    return spec.statuses.target is StatusTarget.COMMIT or spec.on_success.tag
+    """Whether the commit that starts a run matters to this sink: records name it. To ask costs requests, so where nobody writes nobody is asked."""
+    return spec.records.target is RecordTarget.BRANCH or spec.statuses.target is StatusTarget.COMMIT or spec.on_success.tag

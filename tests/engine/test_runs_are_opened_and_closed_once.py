@@ -20,6 +20,7 @@ from canary.engine.observe import Sight
 from canary.engine.runs import KEPT, Runs
 from canary.engine.tracking import TrackingCluster
 from canary.kube.resource import CANARY_RUNS, GIT_SINKS, Object
+from canary.targets.registry import target as made
 from tests.fakes.cluster import FakeCluster
 
 NOW = 1_800_000_000.0
@@ -96,7 +97,7 @@ def sight(
         routes=None,
     )
     release = Release(one, "istio", "app", "podinfo")
-    return Sight(one, snapshot, release, None, None, {}, TrackingCluster(fake))  # type: ignore[arg-type]
+    return Sight(one, snapshot, release, None, made(one.spec.target_ref), {}, TrackingCluster(fake))  # type: ignore[arg-type]
 
 
 def sink(name: str = "fleet", namespace: str = "prod", **spec: Any) -> Object:

@@ -80,7 +80,8 @@ def test_an_application(fleet: Fleet, argo: ArgoCD) -> None:
     argo.syncs(bad)
     fleet.wait_phase("board", "Failed")
     run = fleet.runs("board")[-1]
-    assert run["spec"]["source"] == {"revision": bad, "repository": argo.url, "via": "Application"}
+    # it says what it has compared, and not what it has synced
+    assert run["spec"]["source"] == {"revision": bad, "repository": argo.url, "path": "argo", "via": "Application", "confidence": "low"}
     waiting = fleet.wait("the revert", lambda: _reason(fleet, "WaitingForEngine"))
     assert waiting["message"].startswith(f"Application argocd/board has applied {bad[:12]}, not yet the revert ")
     revert = fleet.git.git("fleet", "rev-parse", "main").strip()

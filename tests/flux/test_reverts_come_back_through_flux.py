@@ -31,7 +31,9 @@ def _circle(fleet: Fleet, app: str, *, path: str, via: str, push: Callable[[str]
     assert succeeded["spec"]["source"] == {
         "revision": good,
         "repository": fleet.flux.get("GitRepository", "fleet")["spec"]["url"],
+        "path": fleet.flux.get("Kustomization", "fleet")["spec"]["path"].strip("./"),
         "via": via,
+        "confidence": "high",
     }
     assert (
         f"cluster-001/{fleet.namespace}/{app}/promoted.json"

@@ -93,6 +93,7 @@ async def test_a_status_that_is_there_is_not_posted_again(server: GitServer) -> 
     [
         ({}, "NoSource"),
         ({"revision": "a" * 40, "repository": "https://github.com/acme/other.git", "via": "Kustomization"}, "OtherRepository"),
+        ({"revision": "a" * 40, "via": "Kustomization", "confidence": "low"}, "LowConfidence"),
     ],
 )
 async def test_a_run_without_a_commit_here_is_skipped_and_says_why(server: GitServer, source: dict[str, str], reason: str) -> None:

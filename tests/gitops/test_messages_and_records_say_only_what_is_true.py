@@ -116,9 +116,14 @@ def test_the_record_names_the_commit_that_started_the_run_and_no_password() -> N
     assert "source" not in record.record(parse_canary_run(body), CLUSTER)
     body["spec"]["source"] = {"revision": "a" * 40, "repository": "https://bot:hunter2@git.example/acme/fleet.git", "via": "Kustomization"}
     data = record.record(parse_canary_run(body), CLUSTER)
-    assert data["source"] == {"revision": "a" * 40, "repository": "https://***@git.example/acme/fleet.git", "via": "Kustomization"}
-    body["spec"]["source"] = {"revision": "a" * 40, "via": "annotation"}
-    assert record.record(parse_canary_run(body), CLUSTER)["source"] == {"revision": "a" * 40, "via": "annotation"}
+    assert data["source"] == {
+        "revision": "a" * 40,
+        "repository": "https://***@git.example/acme/fleet.git",
+        "via": "Kustomization",
+        "confidence": "high",
+    }
+    body["spec"]["source"] = {"revision": "a" * 40, "path": "apps", "via": "Kustomization", "confidence": "low"}
+    assert record.record(parse_canary_run(body), CLUSTER)["source"] == body["spec"]["source"]
 
 
 def test_the_record_tells_the_run_tick_by_tick() -> None:
