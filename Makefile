@@ -27,7 +27,7 @@ $(STAMP): requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -q --no-deps -e .
 	@touch $@
 
-tools: setup ## the programs of the test bed: found, or built once and cached (about 20 minutes cold)
+tools: setup ## the programs of the test bed: found, or built once and cached (about 25 minutes cold)
 	$(BIN)/python -m tests.testbed.tools
 
 demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, in a minute

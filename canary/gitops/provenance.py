@@ -88,9 +88,8 @@ async def _kustomization(cluster: Cluster, engine: Deliverer, body: Object, *, v
     spec, status = body.get("spec") or {}, body.get("status") or {}
     attempted, applied = status.get("lastAttemptedRevision"), status.get("lastAppliedRevision")
     ref, path = spec.get("sourceRef") or {}, _path(spec.get("path"))
-    if (
-        ref.get("kind") != "GitRepository"
-    ):  # of an OCI artifact Flux keeps the commit apart, when it knows it, and of the last that is applied only
+    if ref.get("kind") != "GitRepository":
+        # of an OCI artifact Flux keeps the commit apart, when it knows it, and only that of the last one that is applied
         revision = oid(status.get("lastAppliedOriginRevision"))
         confidence = _sure(attempted is None or attempted == applied)
         return SourceInfo(revision=revision, path=path, via=via, confidence=confidence) if revision else None
@@ -118,9 +117,10 @@ async def _helm_release(cluster: Cluster, release: Object) -> SourceInfo | None:
         return await _chart(cluster, release, chart) if in_git else None
     body = await cluster.read(owner.resource, owner.namespace, owner.name)
     found = await _kustomization(cluster, owner, body, via="HelmRelease")
-    with_it = (
-        _place(chart, release) == _place(body.get("spec") or {}, body) if in_git else _EXACT.fullmatch(str(chart.get("version") or ""))
-    )
+    if in_git:
+        with_it = _place(chart, release) == _place(body.get("spec") or {}, body)
+    else:
+        with_it = _EXACT.fullmatch(str(chart.get("version") or "")) is not None
     return found if found is None or with_it else found.model_copy(update={"confidence": SourceConfidence.LOW})
 
 
