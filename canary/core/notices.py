@@ -370,9 +370,9 @@ class Voice:
         """A failed release is out of Git, and out of the target."""
         return self._normal("Converged", f"Git and cluster agree again about {self.who}: {message}", once=True)
 
-    def revert_undone(self, reason: str, message: str) -> Notice:
+    def revert_undone(self, kind: str, message: str) -> Notice:
         """The revert was applied or passed by (`RevertDrift`, `SetAgain`), and the target is not what was promoted."""
-        return self._warning(reason, f"The revert of {self.who} did not bring back what was promoted: {message}", once=True)
+        return self._warning(kind, f"The revert of {self.who} did not bring back what was promoted: {message}", once=True)
 
     def replicas_contested(self, by: str) -> Notice:
         """The target is parked, and scaled up again by the engine that delivers it."""

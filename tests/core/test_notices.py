@@ -33,6 +33,7 @@ SAMPLE: dict[str, object] = {
     "command": "abbort@1",
     "why": "unknown verb 'abbort'",
     "images": {"app": "app:1"},
+    "kind": "RevertDrift",
     "reason": "Rolled back after 62 s at 4 %: 31 of 1 480 canary requests failed (2.1 %).",
 }
 
