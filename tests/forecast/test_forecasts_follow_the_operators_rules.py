@@ -99,10 +99,10 @@ def test_a_replay_of_what_the_operator_saw_says_what_the_operator_said(share, ve
     looks, weights, said = [], [], []
     ask = world.traffic.counters
 
-    def counters(since, now):
+    def counters(since, now, **more):
         looks.append(now)
         weights.append((now, world.routes.canary))
-        return ask(since, now)
+        return ask(since, now, **more)
 
     world.traffic.counters = counters
     while world.status.phase is Phase.PROGRESSING:

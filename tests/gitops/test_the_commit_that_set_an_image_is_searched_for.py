@@ -36,17 +36,27 @@ from tests.gitops.support import (
 pytestmark = pytest.mark.slow
 
 NEW = "ghcr.io/acme/podinfo:6.2.0"
-NOW = (datetime.now(UTC) - BEGIN).total_seconds() / 60
-"""Minutes after `BEGIN` at which a run starts that starts now."""
+
+
+def now() -> float:
+    """Minutes after `BEGIN` at which a run starts that starts now."""
+    return (datetime.now(UTC) - BEGIN).total_seconds() / 60
 
 
 def named(image: str, *, more: str = "") -> str:
     return MANIFEST.replace(BAD, image) + more
 
 
-def under_way(name: str = "r1", *kinds: str, minute: float = NOW, **options: Any) -> Object:
+def under_way(name: str = "r1", *kinds: str, minute: float | None = None, **options: Any) -> Object:
     """A run of the new image that goes on, and whose commit nobody knows."""
-    body = run(name, outcome="Running", minute=minute, images={"podinfo": NEW}, effects=kinds or ("source/fleet",), **options)
+    body = run(
+        name,
+        outcome="Running",
+        minute=now() if minute is None else minute,
+        images={"podinfo": NEW},
+        effects=kinds or ("source/fleet",),
+        **options,
+    )
     del body["status"]["finishedAt"]
     return body
 
@@ -151,7 +161,7 @@ async def test_what_is_not_found_is_no_source_and_no_error(
     if case != "never":
         server.write("fleet", {PATH: named(NEW)}, message="release")
     if case == "later":
-        body = under_way(minute=NOW - 7)
+        body = under_way(minute=now() - 7)
     if case == "images":
         body["spec"]["previous"]["images"] = {"podinfo": NEW}
     if case == "cut":
@@ -206,7 +216,7 @@ async def test_of_several_sinks_the_one_that_is_sure_is_believed(server: GitServ
 async def test_the_record_says_it(server: GitServer, fleet: str, api: Api) -> None:
     it = server.write("fleet", {PATH: named(NEW)}, message="release")
     await searched(api, fleet, under_way())
-    ended = run("r1", outcome="Succeeded", minute=NOW, images={"podinfo": NEW})["status"]
+    ended = run("r1", outcome="Succeeded", minute=now(), images={"podinfo": NEW})["status"]
     api.change(CANARY_RUNS, NAMESPACE, "r1", {"status": ended})
     await drained(api)
     (path,) = (path for path in records(server) if path.endswith("r1.json"))
@@ -225,7 +235,7 @@ async def test_a_commit_that_was_found_gets_its_statuses_and_its_tag(server: Git
         begins(one)
         async with running(one.api, clock=one.clock):
             await until(lambda: one.said("pending") == ("Done", ""))
-            ended = run("r1", outcome="Succeeded", minute=NOW, images={"podinfo": NEW}, effects=("status/fleet", "tag/fleet"))["status"]
+            ended = run("r1", outcome="Succeeded", minute=now(), images={"podinfo": NEW}, effects=("status/fleet", "tag/fleet"))["status"]
             one.api.change(CANARY_RUNS, NAMESPACE, "r1", {"status": ended})
             await until(lambda: settled(one.api))
         assert [(line.sha, line.state) for line in one.model.lines] == [(it, "pending"), (it, "success")]

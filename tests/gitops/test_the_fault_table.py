@@ -17,6 +17,7 @@ TESTS = Path(__file__).parents[1]
 FOLDERS = ("gitops", "api", "core", "engine", "flux")
 SIGKILL = "one_record_and_one_revert_wherever_the_process_is_killed"
 CRASHES = (
+    "a_crash_at_any_step_leaves_one_record_of_each_in_the_ref",
     "a_crash_at_any_step_leaves_one_record_and_one_revert",
     "crash_after_crash_still_comes_to_an_end",
     "processes_killed_in_the_middle_of_git_leave_one_of_each",

@@ -362,10 +362,10 @@ class WithJobs(Traffic):
         self.jobs = Traffic(start=more["start"], weight=more["weight"], seed=9, errors=jobs)
         self.broken = ""
 
-    def counters(self, since, now):
-        found = self.jobs.counters(since, now)
+    def counters(self, since, now, *, copies=False):
+        found = self.jobs.counters(since, now, copies=copies)
         pair = Counters(now, error=self.broken) if self.broken else replace(found, scrapes=tuple(counted(one) for one in found.scrapes))
-        return replace(super().counters(since, now), pairs={"jobs": pair})
+        return replace(super().counters(since, now, copies=copies), pairs={"jobs": pair})
 
     def past(self, now):
         ticks = self.jobs.past(now).ticks
@@ -444,7 +444,9 @@ def test_a_pair_that_cannot_be_had_holds_the_release_and_says_why():
 def test_counters_that_know_no_latency_say_so_on_the_object():
     one = released()
     plain_counters = one.traffic.counters
-    one.traffic.counters = lambda since, now: replace(plain_counters(since, now), note="latency is not compared: x is a summary")
+    one.traffic.counters = lambda since, now, **more: replace(
+        plain_counters(since, now, **more), note="latency is not compared: x is a summary"
+    )
     go(one, 60)
     assert judge(one).reason.endswith("(latency is not compared: x is a summary)")
 
