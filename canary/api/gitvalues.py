@@ -29,7 +29,8 @@ _NO_REF = "is not a ref that Git accepts: letters, digits, `-`, `_`, dots inside
 _NOT_OURS = "must be no branch (`branch` names those), no tag, and nothing that asks for a review"
 
 
-def _matching(pattern: str, problem: str) -> AfterValidator:
+def matching(pattern: str, problem: str) -> AfterValidator:
+    """Refuses whatever the pattern does not match as a whole, with this sentence."""
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -70,12 +71,12 @@ _BRANCH_RULES: Final = [
 ]
 RepositoryUrl = Annotated[
     Text,
-    _matching(URL_PATTERN, "must be an http, https or ssh URL (or user@host:path), without a password in it"),
+    matching(URL_PATTERN, "must be an http, https or ssh URL (or user@host:path), without a password in it"),
     WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": URL_PATTERN}),
 ]
 Branch = Annotated[
     Text,
-    _matching(BRANCH_PATTERN, "is not a branch name that Git accepts"),
+    matching(BRANCH_PATTERN, "is not a branch name that Git accepts"),
     AfterValidator(_branch),
     WithJsonSchema({"type": "string", "maxLength": 244, "pattern": BRANCH_PATTERN, "x-kubernetes-validations": _BRANCH_RULES}),
 ]
@@ -96,22 +97,22 @@ Ref = Annotated[
 ]
 HttpUrl = Annotated[
     OptionalText,
-    _matching(rf"{HTTP_PATTERN}|^$", "must be an http or https URL, without a password in it"),
+    matching(rf"{HTTP_PATTERN}|^$", "must be an http or https URL, without a password in it"),
     WithJsonSchema({"type": "string", "maxLength": 2048, "pattern": rf"{HTTP_PATTERN}|^$"}),
 ]
 Line = Annotated[
     Text,
-    _matching(LINE_PATTERN, "must be one line, without control characters, < and >"),
+    matching(LINE_PATTERN, "must be one line, without control characters, < and >"),
     WithJsonSchema({"type": "string", "maxLength": 200, "pattern": LINE_PATTERN}),
 ]
 ClusterName = Annotated[
     Text,
-    _matching(CLUSTER_PATTERN, "must be lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"),
+    matching(CLUSTER_PATTERN, "must be lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit"),
     WithJsonSchema({"type": "string", "maxLength": 253, "pattern": CLUSTER_PATTERN}),
 ]
 RepositoryPath = Annotated[
     Text,
-    _matching(PATH_PATTERN, "must be a path from the root of the repository, without a leading `/`"),
+    matching(PATH_PATTERN, "must be a path from the root of the repository, without a leading `/`"),
     AfterValidator(_inside),
     WithJsonSchema(
         {

@@ -33,7 +33,7 @@ from canary.api.common import (
 )
 from canary.api.cron import parse_cron
 from canary.api.gitsink import LabelSelector
-from canary.api.gitvalues import Branch, ClusterName, RepositoryPath
+from canary.api.gitvalues import Branch, ClusterName, RepositoryPath, matching
 from canary.api.parsing import parse_object
 
 MAX_RINGS: Final = 32
@@ -64,29 +64,18 @@ def _cron(value: str) -> str:
     return value
 
 
-def _matching(pattern: str, problem: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(problem)
-        return value
-
-    return AfterValidator(check)
-
-
 Amount = Annotated[int | str, BeforeValidator(_amount), WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _PERCENT})]
 """A number of clusters, or a percentage of those in question."""
 Duration = Annotated[Text, AfterValidator(_duration), WithJsonSchema({"type": "string", "maxLength": 32, "pattern": _DURATION})]
 CronText = Annotated[Text, AfterValidator(_cron), WithJsonSchema({"type": "string", "maxLength": 100, "pattern": _CRON})]
 Zone = Annotated[
     Text,
-    _matching(_ZONE, "must be a time zone like Europe/Copenhagen"),
+    matching(_ZONE, "must be a time zone like Europe/Copenhagen"),
     WithJsonSchema({"type": "string", "maxLength": 64, "pattern": _ZONE}),
 ]
 RingName = Annotated[
     Text,
-    _matching(_RING, "must be lower-case letters, digits and `-`"),
+    matching(_RING, "must be lower-case letters, digits and `-`"),
     WithJsonSchema({"type": "string", "maxLength": 63, "pattern": _RING}),
 ]
 

@@ -14,7 +14,7 @@ import yaml
 from tests.e2e.objects import collection
 from tests.flux.conftest import Fleet
 from tests.flux.repository import plain
-from tests.testbed.mesh import crds_folder
+from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -63,10 +63,7 @@ class ArgoCD:
 
 @pytest.fixture
 def argo(fleet: Fleet) -> ArgoCD:
-    file = crds_folder() / "argo-cd.yaml"
-    if not file.is_file():
-        pytest.skip(f"no {file}: set CANARY_MESH_CRDS to the folder of third-party CRDs")
-    fleet.cluster.crds(file)
+    fleet.cluster.crds(*third_party_crds("argo-cd"))
     fleet.cluster.create_namespace("argocd")
     return ArgoCD(fleet)
 

@@ -3,7 +3,6 @@
 At home a test whose program is missing is skipped with the sentence that mends it; where CI is true a skip would be a hole.
 """
 
-import os
 import socket
 import urllib.error
 import urllib.request
@@ -11,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.testbed import tools
+from tests.testbed.absence import absent
 from tests.testbed.process import Process
 from tests.testbed.waiting import until
 
@@ -21,9 +19,7 @@ from tests.testbed.waiting import until
 def program(name: str) -> Path:
     """The program, ready to run. Ends the test when it is missing."""
     if reason := tools.missing([name]):
-        if os.environ.get("CI", "").lower() in {"true", "1"}:
-            pytest.fail(f"CI must run this test: {reason}", pytrace=False)
-        pytest.skip(reason)
+        absent(reason)
     return tools.find(name)
 
 
