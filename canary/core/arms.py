@@ -27,6 +27,7 @@ class ArmSeries:
 class ArmQueries:
     """Both versions. `code` is the label with the HTTP status; one unit of the histogram's values is `unit_ms` milliseconds.
 
+    `baseline` takes the primary's place where a baseline runs (None: this mesh cannot tell it from the others).
     `copies` takes their place while the canary gets copies of requests, where those who send copies do not count them (None: they do).
     `checks` maps the names of built-in checks to the same queries about the primary. `processes` lists labels that name who counts: the first
     that a series has, within the labels of `scopes`, tells one process from another.
@@ -38,5 +39,6 @@ class ArmQueries:
     unit_ms: float = 1.0
     checks: Mapping[str, str] = field(default_factory=dict)
     copies: ArmQueries | None = None
+    baseline: ArmSeries | None = None
     processes: tuple[str, ...] = ("pod", "kubernetes_pod_name", "pod_name", "instance")
     scopes: tuple[str, ...] = ("cluster", "namespace", "kubernetes_namespace")

@@ -78,12 +78,16 @@ class Cookies:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Where traffic goes: percent to primary and to canary (they sum to 100), and whether the canary gets a mirror copy."""
+    """Where traffic goes: percent to primary and to canary (they sum to 100), and whether the canary gets a mirror copy.
+
+    `baseline`: how many percent of the primary's the baseline answers (`analysis.baseline: fresh`); it runs the primary's version.
+    """
 
     primary: int
     canary: int
     mirrored: bool = False
     cookies: Cookies = field(default_factory=Cookies)
+    baseline: int = 0
 
 
 ALL_TO_PRIMARY = Routes(100, 0)

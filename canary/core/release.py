@@ -77,6 +77,15 @@ class Release:
         return f"{self.label_value}-primary"
 
     @property
+    def baseline(self) -> str:
+        """Name of the baseline workload: the old version once more, begun with the canary and of its size."""
+        return f"{self.target}-baseline"
+
+    @property
+    def baseline_label_value(self) -> str:
+        return f"{self.label_value}-baseline"
+
+    @property
     def apex(self) -> str:
         """`spec.service.name`, else the target's name: the Service users call, and the name of every mesh object."""
         service = self.canary.spec.service
@@ -89,6 +98,10 @@ class Release:
     @property
     def apex_canary(self) -> str:
         return f"{self.apex}-canary"
+
+    @property
+    def apex_baseline(self) -> str:
+        return f"{self.apex}-baseline"
 
     @property
     def owner_reference(self) -> Mapping[str, object]:
