@@ -14,7 +14,7 @@ from canary.api.analysis import Webhook
 from canary.api.annotations import CHOICE
 from canary.api.canary import Canary
 from canary.api.status import Phase
-from canary.core.model import Notice, Severity
+from canary.core.telling import Notice, Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from canary.core import workloads
 from canary.core.evidence import shortened
 from canary.core.gates import rollback_wanted
 from canary.core.judged_checks import SOURCE
-from canary.core.model import Notice, Readiness
+from canary.core.model import Readiness
 from canary.core.revisions import is_repairing
 from canary.core.runs import fail
+from canary.core.telling import Notice
 from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.upkeep import park_target, wake_target
 from canary.core.weights import TOTAL

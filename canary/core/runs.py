@@ -13,7 +13,8 @@ from canary.api.status import Phase, RunStatus
 from canary.core.evidence import note
 from canary.core.gates import first_refusal, has_hooks
 from canary.core.hashing import run_id
-from canary.core.model import CloseRun, Counter, OpenRun
+from canary.core.model import CloseRun, OpenRun
+from canary.core.telling import Counter
 from canary.core.times import precise, whole
 from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.upkeep import park_target

@@ -24,13 +24,11 @@ from canary.core.model import (
     Answer,
     Ask,
     Cookies,
-    Counter,
     CountersAsk,
     Effect,
     HookAsk,
     HookResult,
     MetricAsk,
-    Notice,
     PastAsk,
     ProvidersAsk,
     ProvidersResult,
@@ -44,6 +42,7 @@ from canary.core.model import (
 )
 from canary.core.notices import Voice
 from canary.core.strategies import Strategy, strategy_of
+from canary.core.telling import Counter, Notice
 from canary.core.weights import TOTAL
 
 
