@@ -107,6 +107,8 @@ class Snapshot:
     `kubernetes` provider, which knows no weights. `write_back` is the revert in Git of the run that failed last, where an
     engine delivers the target; `delivered` tells, at rest, whether one does.
     `rejected` says why the target's revision is not tried: it was rejected before and taken back in Git; empty otherwise.
+    `baseline`: the fresh copy of the old version, whose `revision` is the id of the run that it was made for; None when there is none, Unknown
+    when there cannot be one. `baseline_left`: something of it is ours to take away.
     `pin` is None where nobody wants a primary to begin with anything but the template.
     """
 
@@ -124,6 +126,8 @@ class Snapshot:
     write_back: WriteBack | None = None
     delivered: bool = False
     rejected: str = ""
+    baseline: Workload | Unknown | None = None
+    baseline_left: bool = False
     pin: Pin | None = None
 
 
@@ -164,11 +168,13 @@ class ProvidersAsk:
 class CountersAsk:
     """How many requests of both versions were counted since then (Unix time, seconds)? 0: where the counters stand.
 
-    `copies`: the canary gets copies of requests, which not every proxy counts where it counts requests.
+    `copies`: the canary gets copies of requests, which not every proxy counts where it counts requests. `baseline`: the old version is the
+    fresh copy of it, not the primary.
     """
 
     since: float
     copies: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +255,21 @@ class EnsureScaler:
     """Create the primary's autoscaler if missing; with `update`, bring it in line with the target's."""
 
     update: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureBaseline:
+    """Make a copy of the primary with the target's number of pods, and a Service for it, for this run; keep that number. Rejected if in the way.
+
+    The copy is never updated otherwise: one of another run is taken away and made anew. What does not let us make it does not end the tick.
+    """
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBaseline:
+    """Delete the fresh copy of the old version and then its Service, as far as they are ours. Emitted once no route names them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +362,8 @@ Effect = (
     EnsureServices
     | EnsurePrimary
     | EnsureScaler
+    | EnsureBaseline
+    | RemoveBaseline
     | PauseScaler
     | ScaleTarget
     | EnsureRoutes

@@ -159,3 +159,11 @@ def target_in_run(t: Turn) -> End | None:
         return None
     t.wait_for(f"canary {t.voice.target}", target.message)
     return signaled(t) or t.interval
+
+
+def baseline_in_run(t: Turn) -> End | None:
+    """Before its first traffic a run waits for its fresh baseline too. Later it does not: the evidence waits instead."""
+    if not t.fresh or t.routes.canary > 0 or t.baseline_answers:
+        return None
+    t.wait_for(f"baseline {t.voice.baseline}", t.baseline.message if t.baseline is not None else "")
+    return signaled(t) or t.interval
