@@ -42,10 +42,10 @@ class Baselines:
         await self._tried(sight, sight.target.remove_baseline(sight.cluster, sight.release))
 
     def seen(self, key: Key, snapshot: model.Snapshot) -> model.Snapshot:
-        """The snapshot with what was refused, as long as there is no baseline of the run under way."""
+        """The snapshot with what was refused, as long as there is no baseline of the run under way. A run that begins tries anew."""
         problem = self._refused.get(key)
         run = snapshot.canary.status.run
-        if problem is None or run is None or isinstance(snapshot.baseline, model.Unknown):
+        if problem is None or run is None or run.outcome or isinstance(snapshot.baseline, model.Unknown):
             return snapshot
         if snapshot.baseline is not None and snapshot.baseline.revision == run.id:
             return snapshot
