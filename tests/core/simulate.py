@@ -118,6 +118,7 @@ class World:
         self.primary: Copy | None = None
         self.baseline: Copy | Unknown | None = None
         self.baseline_service = False
+        self._named = False
         self.configs: dict[str, str] | None = None
         self.routes: Routes | Unknown | None = None
         self.apex_on_target = True
@@ -260,6 +261,7 @@ class World:
     def tick(self, *, crash_at: int | None = None) -> Decision:
         """Decide and carry out. `crash_at=n` dies before effect n (n = number of effects: before the status write)."""
         decision = self.decide()
+        self._named = isinstance(self.routes, Routes) and self.routes.baseline > 0
         for number, effect in enumerate(decision.effects):
             if number == crash_at:
                 self.half_done = True
@@ -309,6 +311,7 @@ class World:
             case RemoveBaseline():
                 live = self.routes
                 assert not (isinstance(live, Routes) and live.baseline), "the baseline is taken away under its traffic"
+                assert not self._named, "the baseline is taken away in the tick that takes its traffic away"
                 self.baseline_service = False
                 if isinstance(self.baseline, Copy):
                     self.baseline = None
