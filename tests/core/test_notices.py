@@ -9,8 +9,8 @@ import pytest
 
 from canary.api.analysis import Webhook
 from canary.api.status import Phase
-from canary.core.model import Notice, Severity
 from canary.core.notices import Voice
+from canary.core.telling import Notice, Severity
 from tests.core.simulate import World
 
 HOOK = Webhook(name="acceptance", type="pre-rollout", url="http://tester/")
@@ -20,6 +20,7 @@ SAMPLE: dict[str, object] = {
     "errors": ("prometheus: refused",),
     "weight": 20,
     "mirrored": False,
+    "fresh": True,
     "done": 2,
     "total": 5,
     "hook": HOOK,
@@ -60,7 +61,8 @@ NAMES = [name for name, member in inspect.getmembers(Voice, inspect.isfunction) 
         ("pinned", r"^Initialization of app-primary\.test with what was promoted last \(app:1\)"),
         ("not_pinned", r"^Initialization of app-primary\.test with the template of app\.test"),
         ("rejected_again", r"^Halt app\.test advancement waiting for a person"),
-        ("new_revision", r"^New revision detected! Scaling up app\.test"),
+        ("new_revision", r"^New revision detected! Scaling up app\.test, and app-baseline\.test to compare it with$"),
+        ("baseline_given_up", r"^app\.test is compared with its primary .* \(app-baseline\.test\): unknown verb"),
         ("restarted", r"^New revision detected! Restarting analysis for app\.test"),
         ("started", r"^Starting canary analysis for app\.test"),
         ("weight", r"^Advance app\.test canary weight 20$"),
