@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from canary.api.service import CustomMetadata, Service
@@ -52,6 +52,12 @@ def wanted(cluster: Cluster, release: Release, *, apex: bool, to_target: bool = 
     if apex:
         services.append(_wanted(cluster, release, release.apex, value=primary, custom=service.apex))
     return services
+
+
+def baseline(cluster: Cluster, release: Release) -> Wanted:
+    """`<apex>-baseline`, which selects the pods of a fresh baseline and is otherwise as `<apex>-canary`. Nobody else's Service is taken for it."""
+    found = _wanted(cluster, release, release.apex_baseline, value=release.baseline_label_value, custom=_service(release).canary)
+    return replace(found, adopt=False)
 
 
 def reverted(cluster: Cluster, release: Release) -> Sequence[Wanted]:

@@ -30,7 +30,6 @@ from canary.core.model import (
     HookResult,
     MetricAsk,
     MetricSource,
-    Notice,
     OpenRun,
     PastAsk,
     PauseScaler,
@@ -49,6 +48,7 @@ from canary.core.model import (
     Unknown,
     Workload,
 )
+from canary.core.telling import Notice
 from tests.core.counting import Traffic
 
 START = 1_800_000_000.0

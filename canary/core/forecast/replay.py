@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, Final
 
 from canary.api.analysis import Analysis, Metric
-from canary.api.sequential import Judge
+from canary.api.sequential import Baseline, Judge
 from canary.api.status import Verdict
 from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, fresh
 from canary.core.forecast.advice import with_judge
@@ -151,7 +151,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         judged = self.analysis if self.analysis.judge is not Judge.THRESHOLD else with_judge(self.analysis, Judge.SEQUENTIAL)
-        self._config = config_of(judged)
+        self._config = config_of(judged, baseline=Baseline.PRIMARY)  # what is read back are the primary's counters
         self._judge = SequentialJudge(self._config, self.past.ticks)
         self._all, self._mine = Counted(self.analysis), Counted(self.analysis)
         self._counted_at = self.began

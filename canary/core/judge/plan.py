@@ -58,7 +58,7 @@ def detection(
     config: JudgeConfig, *, rate: float, traffic: float, error_rate: float, weight: int, spacing: float = 15.0
 ) -> Detection | None:
     """For a canary that fails at `rate` (share) from the start at `weight` percent; None when that is tolerated."""
-    margin, primaries = config.margin, (100 - weight) / weight
+    margin, primaries = config.margin, config.against(weight)
     tolerated = (margin.error_ratio or 1.0) * error_rate + (margin.error_rate or 0.0)
     gains = []
     if rate > tolerated and margin.error_rate is not None:
@@ -78,7 +78,7 @@ def detection(
 def _healthy(config: JudgeConfig, users: float, traffic: float, error_rate: float, slow_share: float | None, *, phi: float) -> int | None:
     """The most that any metric needs."""
     margin, excess = config.margin, min(0.5, users / 3600 / traffic)
-    primaries, strict = (100 - config.compared_weight) / config.compared_weight, 1 / config.pass_alpha
+    primaries, strict = config.against(config.compared_weight), 1 / config.pass_alpha
     tolerated = None if margin.error_rate is None else max(margin.error_rate, excess)
     needs = [required(strict, max(error_rate, 1e-6), border=Border(margin.error_ratio or 1.0, tolerated), primaries=primaries, phi=phi)]
     if slow_share is not None:
