@@ -51,7 +51,7 @@ class Actor:
             case model.ScaleTarget(up=up):
                 await sight.target.scale(cluster, release, up=up)
             case model.EnsureRoutes(routes=routes) | model.SetRoutes(routes=routes):
-                await self._ensure(sight, sight.router.wanted(release, sight.live, routes))
+                await self._ensure(sight, self.baselines.routes(sight, routes))
             case model.Promote(revision=revision, configs=configs):
                 await sight.target.promote(cluster, release, revision=revision, configs=configs)
             case model.SetFinalizer(present=present):

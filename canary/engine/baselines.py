@@ -10,7 +10,7 @@ Rejected: a refusal in the status, which the rules alone write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from canary.core import model
@@ -18,6 +18,7 @@ from canary.core.errors import Rejected
 from canary.engine.logs import about
 from canary.engine.observe import Sight
 from canary.engine.scheduler import Key
+from canary.kube.compare import Wanted
 from canary.kube.ensure import ensure
 from canary.targets import services
 
@@ -32,6 +33,7 @@ class Baselines:
 
     def __init__(self) -> None:
         self._refused: dict[Key, str] = {}
+        self._unroutable: dict[Key, str] = {}
 
     async def ensure(self, sight: Sight, run_id: str) -> None:
         """The Deployment and its Service. Raises Retryable."""
@@ -41,19 +43,34 @@ class Baselines:
         """Neither of them. Raises Retryable."""
         await self._tried(sight, sight.target.remove_baseline(sight.cluster, sight.release))
 
+    def routes(self, sight: Sight, routes: model.Routes) -> Sequence[Wanted]:
+        """The mesh's objects with these routes; without a share of the baseline where the mesh cannot give it one. Raises Rejected otherwise."""
+        release = sight.release
+        try:
+            return sight.router.wanted(release, sight.live, routes)
+        except Rejected as error:
+            if not routes.baseline:
+                raise
+            found = sight.router.wanted(release, sight.live, replace(routes, baseline=0))
+            self._unroutable[release.namespace, release.name] = told(error)
+            return found
+
     def seen(self, key: Key, snapshot: model.Snapshot) -> model.Snapshot:
-        """The snapshot with what was refused, as long as there is no baseline of the run under way."""
-        problem = self._refused.get(key)
+        """The snapshot with what was refused, as long as that matters to the run under way. A run that begins tries anew."""
         run = snapshot.canary.status.run
-        if problem is None or run is None or isinstance(snapshot.baseline, model.Unknown):
+        if run is None or run.outcome:
+            self._unroutable.pop(key, None)
             return snapshot
-        if snapshot.baseline is not None and snapshot.baseline.revision == run.id:
+        mine = isinstance(snapshot.baseline, model.Workload) and snapshot.baseline.revision == run.id
+        problem = self._unroutable.get(key) or (None if mine else self._refused.get(key))
+        if problem is None or isinstance(snapshot.baseline, model.Unknown):
             return snapshot
         return replace(snapshot, baseline=model.Unknown(REFUSED, problem))
 
     def forget(self, key: Key) -> None:
         """A canary that is gone."""
         self._refused.pop(key, None)
+        self._unroutable.pop(key, None)
 
     @staticmethod
     async def _made(sight: Sight, run_id: str) -> None:
@@ -65,9 +82,14 @@ class Baselines:
         try:
             await work
         except Rejected as error:
-            text = f"{error.message}; {error.hint}" if error.hint else error.message
+            text = told(error)
             if self._refused.get(key) != text:
                 log.warning("fresh baseline: %s", text, extra=about(*key, reason=error.reason))
             self._refused[key] = text
         else:
             self._refused.pop(key, None)
+
+
+def told(error: Rejected) -> str:
+    """The refusal with its way out."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -117,7 +117,6 @@ class Ticker:
         snapshot, left = self.settling.damped(key, self._actor.baselines.seen(key, sight.snapshot))
         sight = replace(sight, snapshot=snapshot)
         decision, later = self.settling.removal_waits(key, snapshot, await self._decide(sight))
-        left = max(left, later)
         self._fence()
         if wait := self.settling.parking_waits(key, sight.snapshot, decision):
             await self._actor.apply(sight, moves_only(decision))
@@ -127,7 +126,7 @@ class Ticker:
         self._tell(canary, sight, without_waiting(decision) if left else decision, began)
         self._complaints.pop(key, None)
         after = _from_look(decision.wake_after, took=time.monotonic() - looked)
-        return after if not left else min(left, left if after is None else after)
+        return min((wait for wait in (after, left, later) if wait), default=after)
 
     async def _decide(self, sight: Sight) -> model.Decision:
         world: dict[model.Ask, model.Answer] = {}
