@@ -36,10 +36,20 @@ LEAST_PAST: Final = 300.0
 _REPLICA: Final = ("prometheus_replica", "__replica__")
 
 
-async def counters(ask: Ask, queries: ArmQueries, *, at: float, since: float) -> Counters:
-    """The scrapes of both versions from `since` (0: none was counted yet) up to `at`. What fails is `Counters.error`."""
+NO_BASELINE: Final = "this mesh does not count the baseline's requests by themselves"
+"""Why there are no counters where they are to be compared with a baseline that has none of its own."""
+
+
+async def counters(ask: Ask, queries: ArmQueries, *, at: float, since: float, baseline: bool = False) -> Counters:
+    """The scrapes of both versions from `since` (0: none was counted yet) up to `at`. What fails is `Counters.error`.
+
+    `baseline`: the old version's are those of the baseline, on the side of the primary, whose own are not asked for.
+    """
     reach = reached(at, since)
-    sides: tuple[tuple[Side, ArmSeries], ...] = (("canary", queries.canary), ("primary", queries.primary))
+    old = queries.baseline if baseline else queries.primary
+    if old is None:
+        return Counters(at, error=NO_BASELINE)
+    sides: tuple[tuple[Side, ArmSeries], ...] = (("canary", queries.canary), ("primary", old))
     try:
         found = await asyncio.gather(*(_scrapes(ask, queries, side, series, at=at, reach=reach) for side, series in sides))
     except (CanaryError, TemplateError, ValueError) as error:

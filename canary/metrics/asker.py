@@ -85,17 +85,25 @@ class Asker:
             return Sample(error=told(error))
 
     async def counters(
-        self, canary: Canary, queries: ArmQueries, *, since: float, timeout: float, cluster: Cluster | None = None
+        self,
+        canary: Canary,
+        queries: ArmQueries,
+        *,
+        since: float,
+        timeout: float,
+        cluster: Cluster | None = None,
+        baseline: bool = False,
     ) -> Counters:
         """Raw counters of both versions since then (Unix time, seconds; 0: the last ones there are). What fails is its `error`.
 
-        With `cluster` also what MetricTemplates have pairs of counters for, at the same moment.
+        With `cluster` also what MetricTemplates have pairs of counters for, at the same moment. `baseline`: the old version's counters are
+        those of the baseline.
         """
         at = self._now()
         ask = self._series(self._default(canary), canary, timeout)
         main, found = await asyncio.gather(
-            arms.counters(ask, queries, at=at, since=since),
-            self._pairs(canary, cluster, timeout, lambda asks, spec: pairs.counters(asks, spec, at=at, since=since)),
+            arms.counters(ask, queries, at=at, since=since, baseline=baseline),
+            self._pairs(canary, cluster, timeout, lambda asks, spec: pairs.counters(asks, spec, at=at, since=since), baseline=baseline),
         )
         return replace(main, pairs=found)
 
@@ -170,6 +178,8 @@ class Asker:
         cluster: Cluster | None,
         seconds: float,
         question: Callable[[Mapping[Side, arms.Ask], MetricTemplateSpec], Awaitable[T]],
+        *,
+        baseline: bool = False,
     ) -> dict[str, T]:
         """The question about every pair of counters that the canary's templates have, by the name of the metric."""
         if cluster is None:
@@ -185,7 +195,8 @@ class Asker:
                         f"a canary may have {pairs.MOST} pairs of counters, and this is one more", hint="make it role: informational"
                     )
                 source = await source_of(template, cluster)
-                asks = {side: self._series(source, canary, seconds, arm=side, **about) for side in pairs.SIDES}
+                named = {side: pairs.arm_of(side, baseline=baseline) for side in pairs.SIDES}
+                asks = {side: self._series(source, canary, seconds, arm=arm, **about) for side, arm in named.items()}
             except CanaryError as error:
                 asks = dict.fromkeys(pairs.SIDES, _refusing(error))
             return await question(asks, template.spec)

@@ -32,6 +32,11 @@ _ANY: Final = ArmQueries(ArmSeries("", ""), ArmSeries("", ""), code="")
 """Tells processes apart by the same labels as those of a mesh."""
 
 
+def arm_of(side: Side, *, baseline: bool) -> str:
+    """Which version a side's variables name: where a baseline runs, the old version on the side of the primary is that one."""
+    return "baseline" if baseline and side == "primary" else side
+
+
 def templates(canary: Canary, find: Callable[[Metric], MetricTemplate]) -> dict[str, MetricTemplate]:
     """Those that have a pair, by the name of their metric. One that is not found, or is informational, has none: its check says so."""
     found: dict[str, MetricTemplate] = {}

@@ -20,7 +20,7 @@ def render_query(
 ) -> str:
     """The rendered query; with `one_line` every run of white space outside quotes is collapsed to one space.
 
-    Languages in which a line's end means something (SignalFlow, comments of Flux) need `one_line=False`. `route` overrides the route's name (Knative: the latest created revision). `arm`: the query is about this version, `canary` or `primary`, and may say `{{ arm }}`
+    Languages in which a line's end means something (SignalFlow, comments of Flux) need `one_line=False`. `route` overrides the route's name (Knative: the latest created revision). `arm`: the query is about this version, `canary`, `primary` or `baseline`, and may say `{{ arm }}`
     and `{{ workload }}`, which is what that version's workload is called. Raises TemplateError, with the canary's own
     vocabulary in the text when a function is unknown.
     """
@@ -38,7 +38,7 @@ def render_query(
         "variables": dict(variables or {}),
     }
     if arm:
-        values |= {"arm": arm, "workload": f"{target}-primary" if arm == "primary" else target}
+        values |= {"arm": arm, "workload": target if arm == "canary" else f"{target}-{arm}"}
     functions = {name: (lambda value=value: value) for name, value in values.items()}
     try:
         text = render(template, functions)

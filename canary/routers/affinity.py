@@ -40,6 +40,11 @@ class Affinity:
     primary: str = ""
     canary: str = ""
 
+    @property
+    def by_destination(self) -> tuple[str, ...]:
+        """The cookies in the order of `weights.split`. Who met the baseline met the primary's version, and stays with that."""
+        return (self.primary, self.canary, self.primary)
+
 
 def affinity(release: Release, routes: Routes) -> Affinity:
     """What session affinity asks for at these weights; nothing without it, and nothing together with `analysis.match`."""

@@ -79,11 +79,13 @@ class Router(Protocol):
         ...
 
     def objects(self, release: Release) -> tuple[ObjectRef, ...]:
-        """The objects of this release that `read`, `wanted` and `finalize` look at."""
+        """The objects of this release that `read`, `wanted` and `finalize` look at; some exist while a baseline runs only."""
         ...
 
     def read(self, release: Release, live: Live) -> Routes | Unknown | None:
         """Weights as they are now, in whole percent (shares of another total are converted). Cookies live in status, not here.
+
+        What goes to the baseline counts as the primary's, and is `Routes.baseline`.
 
         None when there is no object of ours yet: it is missing, or a user's own that was not taken over. Unknown when it
         cannot be believed; its reason is `NOT_ACCEPTED` or `NO_CANARY_RULE`.
@@ -91,7 +93,7 @@ class Router(Protocol):
         ...
 
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
-        """Every object of this release as it should look with these weights."""
+        """Every object of this release as it should look with these weights: with a third destination only where the baseline has a share."""
         ...
 
     def finalize(self, release: Release, live: Live) -> Sequence[Wanted]:

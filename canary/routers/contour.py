@@ -70,8 +70,9 @@ class ContourRouter:
         for route in (proxy.get("spec") or {}).get("routes") or ():
             by_name = {service["name"]: int(service.get("weight") or 0) for service in route.get("services") or ()}
             if release.apex_canary in by_name:
-                found = weights.percent(by_name.get(release.apex_primary, 0), by_name[release.apex_canary])
-                return found or Unknown(NO_CANARY_RULE, f"HTTPProxy {ref.name} gives neither primary nor canary a weight")
+                return weights.read(release, by_name) or Unknown(
+                    NO_CANARY_RULE, f"HTTPProxy {ref.name} gives neither primary nor canary a weight"
+                )
         if not objects.taken(release, proxy):
             return None
         return Unknown(NO_CANARY_RULE, f"HTTPProxy {ref.name} has no route to {release.apex_canary}")
@@ -111,7 +112,7 @@ def _route(release: Release, conditions: list[Object], routes: Routes) -> Object
         if service.retries.retry_on:
             retry["retryOn"] = [word.strip() for word in service.retries.retry_on.split(",") if word.strip()]
         route["retryPolicy"] = retry
-    route["services"] = [_service(release, release.apex_primary, routes.primary), _service(release, release.apex_canary, routes.canary)]
+    route["services"] = [_service(release, name, weight) for name, weight in weights.split(release, routes)]
     return route
 
 

@@ -57,10 +57,7 @@ class GatewayApiRouter:
             return Unknown(NO_CANARY_RULE, message) if objects.taken(release, route) else None
         if why := gatewayapi_status.problem(route, _parents(release)):
             return Unknown(NOT_ACCEPTED, why)
-        found = _weights(rules[-1])
-        routes = weights.percent(
-            found.get(release.apex_primary, 0), found[release.apex_canary], mirrored=_mirrors(rules[-1], release.apex_canary)
-        )
+        routes = weights.read(release, _weights(rules[-1]), mirrored=_mirrors(rules[-1], release.apex_canary))
         return routes or Unknown(NO_CANARY_RULE, f"HTTPRoute {ref.name} gives neither primary nor canary a weight")
 
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
@@ -119,7 +116,7 @@ def _rules(release: Release, routes: Routes) -> list[Object]:
     mirrored = [*common, gatewayapi_filters.mirror(_ref(release, release.apex_canary))] if routes.mirrored else common
     if release.canary.spec.analysis.match:
         tested = gatewayapi_matches.canary_matches(release.canary.spec.analysis.match, matches)
-        both = _backends(release, routes.primary, routes.canary)
+        both = _backends(release, routes)
         primary = [{**_ref(release, release.apex_primary), "weight": 100}]
         rules = [_rule(release, tested, mirrored, both), _rule(release, matches, common, primary)]
     else:
@@ -136,9 +133,9 @@ def _weighted(release: Release, routes: Routes, matches: list[Object], filters: 
     for one in sticky.rules:
         edited = gatewayapi_filters.with_set_cookie(filters, one.set_cookie) if one.set_cookie else filters
         held = gatewayapi_matches.cookie_matches(one.pattern, matches)
-        rules.append(_rule(release, held, edited, _backends(release, one.primary, one.canary)))
-    backends = _backends(release, routes.primary, routes.canary)
-    for backend, cookie in zip(backends, (sticky.primary, sticky.canary), strict=True):
+        rules.append(_rule(release, held, edited, _backends(release, Routes(one.primary, one.canary))))
+    backends = _backends(release, routes)
+    for backend, cookie in zip(backends, sticky.by_destination, strict=False):
         if cookie:
             backend["filters"] = [gatewayapi_filters.set_cookie(cookie)]
     return [*rules, _rule(release, matches, filters, backends)]
@@ -153,11 +150,8 @@ def _rule(release: Release, matches: list[Object], filters: list[Object], backen
     return rule
 
 
-def _backends(release: Release, primary: int, canary: int) -> list[Object]:
-    return [
-        {**_ref(release, release.apex_primary), "weight": primary},
-        {**_ref(release, release.apex_canary), "weight": canary},
-    ]
+def _backends(release: Release, routes: Routes) -> list[Object]:
+    return [{**_ref(release, name), "weight": weight} for name, weight in weights.split(release, routes)]
 
 
 def _ref(release: Release, name: str) -> Object:

@@ -14,7 +14,7 @@ from canary.core.errors import Rejected
 from canary.core.model import Routes
 from canary.core.release import Release
 from canary.kube.resource import Object
-from canary.routers import affinity, matching, objects
+from canary.routers import affinity, matching, objects, weights
 
 MESH = "Istio"
 
@@ -34,7 +34,7 @@ def tcp_rules(release: Release, routes: Routes) -> list[Object]:
     rule: Object = {}
     if ports := [{"port": match.port} for match in objects.service_of(release).match or () if match.port]:
         rule["match"] = ports
-    rule["route"] = _split(release, routes.primary, routes.canary)
+    rule["route"] = _split(release, routes)
     return [rule]
 
 
@@ -47,7 +47,7 @@ def http_rules(release: Release, routes: Routes) -> list[Object]:
             [_test(entry, index) for index, entry in enumerate(entries)], service, lambda test, other: {**other, **test}
         )
         rules = [
-            _rule(release, tested, _split(release, routes.primary, routes.canary)),
+            _rule(release, tested, _split(release, routes)),
             _rule(release, service, [_destination(release, release.apex_primary, 100)]),
         ]
         mirrored = rules[:1]
@@ -64,12 +64,12 @@ def _weighted(release: Release, routes: Routes, service: list[Object]) -> list[O
     rules: list[Object] = []
     for one in sticky.rules:
         held = _with_cookie(one.pattern, service)
-        rule = _rule(release, held, _split(release, one.primary, one.canary))
+        rule = _rule(release, held, _split(release, Routes(one.primary, one.canary)))
         if one.set_cookie:
             rule["headers"] = _with_set_cookie(rule.get("headers"), one.set_cookie)
         rules.append(rule)
-    split = _split(release, routes.primary, routes.canary)
-    for destination, cookie in zip(split, (sticky.primary, sticky.canary), strict=True):
+    split = _split(release, routes)
+    for destination, cookie in zip(split, sticky.by_destination, strict=False):
         if cookie:
             destination["headers"] = {"response": {"add": {affinity.SET_COOKIE: cookie}}}
     return [*rules, _rule(release, service, split)]
@@ -92,8 +92,8 @@ def _rule(release: Release, match: Sequence[Object], route: list[Object]) -> Obj
     return rule
 
 
-def _split(release: Release, primary: int, canary: int) -> list[Object]:
-    return [_destination(release, release.apex_primary, primary), _destination(release, release.apex_canary, canary)]
+def _split(release: Release, routes: Routes) -> list[Object]:
+    return [_destination(release, host, weight) for host, weight in weights.split(release, routes)]
 
 
 def _destination(release: Release, host: str, weight: int) -> Object:

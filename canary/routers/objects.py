@@ -63,7 +63,7 @@ def exactly(resource: Resource, body: Object, live: Object | None, *keys: str) -
 
 def owned(release: Release, live: Object) -> bool:
     """Our Canary is among the object's owners."""
-    return any(ref.get("uid") == release.canary.metadata.uid for ref in _owners(live))
+    return any(ref.get("uid") == release.canary.metadata.uid for ref in owners(live))
 
 
 def taken(release: Release, live: Object) -> bool:
@@ -74,7 +74,7 @@ def taken(release: Release, live: Object) -> bool:
 
 def refuse_foreign(release: Release, body: Object, live: Object | None) -> None:
     """Raises Rejected when another Canary controls `live`."""
-    for ref in _owners(live or {}):
+    for ref in owners(live or {}):
         is_canary = ref.get("kind") == "Canary" and str(ref.get("apiVersion", "")).startswith("flagger.app/")
         if is_canary and ref.get("controller") and ref.get("name") != release.name:
             raise Rejected(
@@ -83,5 +83,6 @@ def refuse_foreign(release: Release, body: Object, live: Object | None) -> None:
             )
 
 
-def _owners(live: Object) -> Sequence[Mapping[str, Any]]:
+def owners(live: Object) -> Sequence[Mapping[str, Any]]:
+    """Its owner references."""
     return (live.get("metadata") or {}).get("ownerReferences") or ()

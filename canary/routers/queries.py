@@ -120,17 +120,19 @@ def arms(
     buckets: str,
     canary: str,
     primary: str,
+    baseline: str,
     code: str,
     checks: dict[str, str] | None = None,
     copies: ArmQueries | None = None,
 ) -> ArmQueries:
-    """The raw counters of both versions, told apart by their selectors; durations in milliseconds.
+    """The raw counters of both versions, and of the baseline, told apart by their selectors; durations in milliseconds.
 
     `checks`: the built-in checks of the primary, where they use other series than these. `copies`: who counts copies, where it is somebody else.
     """
     return ArmQueries(
         canary=arm(requests=requests, buckets=buckets, selector=canary),
         primary=arm(requests=requests, buckets=buckets, selector=primary),
+        baseline=arm(requests=requests, buckets=buckets, selector=baseline),
         code=code,
         checks=checks or builtin(requests=requests, buckets=buckets, selector=primary, code=code),
         copies=copies,
@@ -138,17 +140,20 @@ def arms(
 
 
 def envoy_arms(*names: str, checks: dict[str, str] | None = None) -> ArmQueries:
-    """Clusters of an Envoy that routes to the Services of both versions.
+    """Clusters of an Envoy that routes to the Services of both versions, and of the baseline.
 
     `names` are regular expressions of cluster names in which `ARM` stands for the version. The proxy counts what its clients met, so a pod
     that dies without a word is seen, too.
     """
-    canary, primary = ("|".join(names).replace("ARM", version) for version in ("canary", "primary"))
+    canary, primary, baseline = (
+        f'envoy_cluster_name=~"{"|".join(names).replace("ARM", version)}"' for version in ("canary", "primary", "baseline")
+    )
     return arms(
         requests="envoy_cluster_upstream_rq",
         buckets="envoy_cluster_upstream_rq_time_bucket",
-        canary=f'envoy_cluster_name=~"{canary}"',
-        primary=f'envoy_cluster_name=~"{primary}"',
+        canary=canary,
+        primary=primary,
+        baseline=baseline,
         code="envoy_response_code",
         checks=checks,
     )

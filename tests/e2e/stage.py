@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +116,11 @@ class Stage:
         self.mark = time.monotonic()
         self.apply(*items)
 
-    def bootstrap(self, analysis: Item, *, image: str = "app:1", service: Item | None = None, **spec: Any) -> None:
-        """Deploy, create the Canary, and wait until it is initialized."""
-        self.deploy(image)
+    def bootstrap(
+        self, analysis: Item, *, image: str = "app:1", service: Item | None = None, how: Mapping[str, Any] | None = None, **spec: Any
+    ) -> None:
+        """Deploy (`how`), create the Canary, and wait until it is initialized."""
+        self.deploy(image, **(how or {}))
         self.apply(objects.canary(self.name, self.namespace, analysis, service=service, **spec))
         self.wait_phase("Initialized")
 

@@ -140,6 +140,64 @@ async def test_or_by_the_name_of_the_version():
     assert {'t{service="podinfo-canary"}[21000ms]', 'b{service="podinfo-primary"}[21000ms]'} <= set(source.asked)
 
 
+async def test_where_a_baseline_runs_the_old_version_is_the_baseline_and_the_primary_is_not_asked():
+    """Its own counters would be those of pods that have run for hours: what the baseline is there to leave out."""
+    async with asking() as (asker, source, cluster):
+        source.series["jobs_total", "canary"] = [counter("jobs_total", 10, 30)]
+        found = await asker.counters(canary(), CONTOUR, since=NOW - 20, timeout=3.0, cluster=cluster, baseline=True)
+    assert sorted(query.partition("{")[2] for query in source.asked if query.startswith("jobs_total")) == [
+        'namespace="test",app="podinfo"}[21000ms]',
+        'namespace="test",app="podinfo-baseline"}[21000ms]',
+    ]
+    clusters = {query.partition('"')[2].partition("_[")[0] for query in source.asked if query.startswith("envoy_cluster_upstream_rq{")}
+    assert clusters == {"test_podinfo-canary", "test_podinfo-baseline"}
+    assert not found.error
+
+
+async def test_or_by_the_name_of_the_version_which_then_is_baseline():
+    async with asking(total='t{service="{{ service }}-{{ arm }}"}', bad='b{service="{{ service }}-{{ arm }}"}') as (asker, source, cluster):
+        await asker.counters(canary(), CONTOUR, since=NOW - 20, timeout=3.0, cluster=cluster, baseline=True)
+    own = [query for query in source.asked if query[:2] in {"t{", "b{"}]
+    assert sorted(own) == [f'{name}{{service="podinfo-{arm}"}}[21000ms]' for name in "bt" for arm in ("baseline", "canary")]
+
+
+async def test_what_the_baseline_counted_stands_on_the_side_of_the_primary():
+    async with serving() as server:
+        arms = {"canary": (10, 30), "baseline": (5, 29), "primary": (1000, 9000)}
+
+        def answer(seen):
+            query = seen.query["query"]
+            arm = next(arm for arm in arms if f"podinfo-{arm}_" in query)
+            label = {"envoy_cluster_name": f"test_podinfo-{arm}_80", "envoy_response_code": "200"}
+            series = [counter("envoy_cluster_upstream_rq", *arms[arm], pod="envoy", **label)] if "time" not in query else []
+            return Server.answer("matrix", series)
+
+        server.routes["/api/v1/query"] = answer
+        asker = Asker(metrics_server=server.url, now=lambda: NOW)
+        try:
+            found = await asker.counters(canary(), CONTOUR, since=NOW - 20, timeout=3.0, baseline=True)
+        finally:
+            await asker.close()
+    anchors = [scrape for scrape in found.scrapes if scrape.ts < NOW]
+    seen = fresh(found, Marks().after(anchors, at=NOW - 15))
+    assert (seen.deltas.canary.total, seen.deltas.primary.total) == (20, 24)
+
+
+async def test_a_mesh_that_cannot_tell_the_baseline_says_so_and_is_not_asked():
+    async with asking() as (asker, source, _):
+        found = await asker.counters(canary(), replace(CONTOUR, baseline=None), since=NOW - 20, timeout=3.0, baseline=True)
+    assert found == Counters(NOW, error="this mesh does not count the baseline's requests by themselves")
+    assert source.asked == []
+
+
+async def test_the_past_is_the_primarys_with_a_baseline_or_without():
+    """What the judge knows before the run: there was no baseline in that hour."""
+    async with asking() as (asker, source, cluster):
+        await asker.past(canary(), CONTOUR, timeout=3.0, cluster=cluster)
+    assert source.asked
+    assert not any("baseline" in query for query in source.asked)
+
+
 async def test_a_plain_query_knows_no_version():
     async with asking() as (asker, _, cluster):
         cluster.add(

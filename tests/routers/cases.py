@@ -59,6 +59,7 @@ CONTOUR = (
     Case("contour", "plain"),
     Case("contour", "half-way", routes=Routes(70, 30)),
     Case("contour", "all-canary", routes=Routes(0, 100)),
+    Case("contour", "baseline", "service: {match: [{uri: {prefix: /api}}], timeout: 10s}", Routes(80, 20, baseline=20)),
     Case("contour", "metadata-and-class", f"service:\n  name: shop{_APEX}", options=Options(ingress_class="contour")),
     Case(
         "contour",
@@ -87,6 +88,7 @@ GATEWAY_API = (
     Case("gatewayapi:v1", "plain"),
     Case("gatewayapi:v1", "half-way", "service: {hosts: [app.example.org]}", Routes(70, 30)),
     Case("gatewayapi:v1", "all-canary", routes=Routes(0, 100)),
+    Case("gatewayapi:v1", "baseline", f"service:{_HEADERS}", Routes(80, 20, baseline=20)),
     Case("gatewayapi:v1", "metadata", f"service:\n  name: shop{_APEX}"),
     Case(
         "gatewayapi:v1",
@@ -169,6 +171,9 @@ ISTIO = (
     Case("istio", "plain"),
     Case("istio", "half-way", routes=Routes(70, 30)),
     Case("istio", "all-canary", routes=Routes(0, 100)),
+    Case("istio", "baseline", "service: {trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}", Routes(80, 20, baseline=20)),
+    Case("istio", "baseline-at-a-gateway", "service: {portDiscovery: true, gateways: [istio-system/public]}", Routes(67, 33, baseline=33)),
+    Case("istio", "baseline-tcp", "service: {appProtocol: TCP, match: [{port: 9898}]}", Routes(80, 20, baseline=20)),
     Case("istio", "metadata", f"service:\n  name: shop{_APEX}"),
     Case("istio", "hosts-and-gateways", "service: {portDiscovery: true, hosts: [app.example.org], gateways: [istio-system/public, mesh]}"),
     Case("istio", "any-host", "service: {hosts: ['*'], gateways: [mesh], portDiscovery: true}"),

@@ -12,10 +12,19 @@ from typing import Any
 from canary.core.model import Cookies, Routes
 from canary.core.release import FLUX_MARKERS, Options, Release
 from canary.kube.ensure import differs
+from canary.kube.resource import SERVICES
 from canary.routers.base import ObjectRef, Router, Wanted
 from tests.routers.releases import UID, applied, nothing
 
-SPLITS = (Routes(100, 0), Routes(99, 1), Routes(90, 10), Routes(67, 33), Routes(50, 50), Routes(1, 99), Routes(0, 100))
+SPLITS = (
+    Routes(100, 0), Routes(99, 1), Routes(90, 10), Routes(67, 33), Routes(50, 50), Routes(1, 99), Routes(0, 100),
+    Routes(99, 1, baseline=1), Routes(80, 20, baseline=20), Routes(67, 33, baseline=33), Routes(51, 49, baseline=25), Routes(50, 50, baseline=50),
+)  # fmt: skip
+
+
+def named(routes: Routes) -> str:
+    """The id of a test at these routes."""
+    return f"{routes.primary}-{routes.canary}" + (f"-{routes.baseline}" if routes.baseline else "")
 
 
 def names_what_it_watches(router: Router, release: Release) -> None:
@@ -29,8 +38,10 @@ def nothing_there_reads_as_none(router: Router, release: Release) -> None:
 
 
 def wants_only_its_own_objects(router: Router, release: Release) -> None:
-    wanted = router.wanted(release, nothing(router, release), Routes(90, 10))
-    assert {ObjectRef(one.resource, one.body["metadata"]["name"]) for one in wanted} == set(router.objects(release))
+    """All that it looks at are objects of the mesh that it writes, and the Service that one of them goes with."""
+    wanted = router.wanted(release, nothing(router, release), Routes(90, 10, baseline=10))
+    refs = {ObjectRef(one.resource, one.body["metadata"]["name"]) for one in wanted}
+    assert refs == set(router.objects(release)) - {ObjectRef(SERVICES, release.apex_baseline)}
     for one in wanted:
         assert one.body["apiVersion"] == one.resource.api_version
         assert one.body["kind"] == one.resource.kind
@@ -63,6 +74,26 @@ def every_split_is_written_explicitly(router: Router, release: Release) -> None:
     for one in router.wanted(release, nothing(router, release), Routes(100, 0)):
         for leaf in _backends(one.body["spec"], release):
             assert "weight" in leaf, leaf
+
+
+def without_a_share_nothing_names_the_baseline(router: Router, release: Release) -> None:
+    """Before it runs, and again when it has gone: a mesh may refuse a whole route for one Service that does not exist."""
+    for routes in (Routes(100, 0), Routes(50, 50), Routes(0, 100)):
+        assert release.apex_baseline not in str([one.body for one in router.wanted(release, nothing(router, release), routes)])
+
+
+def the_baseline_is_part_of_the_primarys_share(router: Router, release: Release) -> None:
+    """Users who may meet the canary meet the baseline as often; nobody else does, and the canary's weight is what it would be without."""
+    plain, split = (router.wanted(release, nothing(router, release), routes) for routes in (Routes(80, 20), Routes(80, 20, baseline=15)))
+    rules = [rule for one in split for rule in _rules(one.body["spec"], release)]
+    old = [rule for one in plain for rule in _rules(one.body["spec"], release)]
+    assert len(rules) == len(old)
+    for rule, before in zip(rules, old, strict=True):
+        shares, others = ({_target(leaf): leaf["weight"] for leaf in leaves} for leaves in (rule, before))
+        if others.get(release.apex_canary) == 20:
+            assert shares == {release.apex_primary: 65, release.apex_canary: 20, release.apex_baseline: 15}
+        else:
+            assert shares == others
 
 
 def shares_sum_to_100(router: Router, release: Release, routes: Routes) -> None:
@@ -119,7 +150,8 @@ def no_owner_across_clusters(router: Router, release: Release) -> None:
 
 
 def _specs(live: dict[ObjectRef, Any]) -> dict[ObjectRef, Any]:
-    return {ref: (body["spec"], body["metadata"].get("annotations"), body["metadata"].get("labels")) for ref, body in live.items()}
+    there = {ref: body for ref, body in live.items() if body is not None}
+    return {ref: (body["spec"], body["metadata"].get("annotations"), body["metadata"].get("labels")) for ref, body in there.items()}
 
 
 def _rules(spec: Any, release: Release) -> list[list[dict[str, Any]]]:
@@ -128,7 +160,9 @@ def _rules(spec: Any, release: Release) -> list[list[dict[str, Any]]]:
         return [rule for value in spec.values() for rule in _rules(value, release)]
     if not isinstance(spec, list):
         return []
-    if spec and all(isinstance(item, dict) and _target(item) in (release.apex_primary, release.apex_canary) for item in spec):
+    if spec and all(
+        isinstance(item, dict) and _target(item) in (release.apex_primary, release.apex_canary, release.apex_baseline) for item in spec
+    ):
         return [spec]
     return [rule for item in spec for rule in _rules(item, release)]
 

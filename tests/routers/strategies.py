@@ -77,4 +77,8 @@ _COOKIES = st.builds(
     previous=st.sampled_from(["", "c=jihgfedcba"]),
     primary=st.sampled_from(["", "p=abcdefghij"]),
 )
-ROUTES = st.integers(0, 100).flatmap(lambda canary: st.builds(Routes, st.just(100 - canary), st.just(canary), cookies=_COOKIES))
+ROUTES = st.integers(0, 100).flatmap(
+    lambda canary: st.builds(
+        Routes, st.just(100 - canary), st.just(canary), cookies=_COOKIES, baseline=st.just(0) | st.integers(0, 100 - canary)
+    )
+)

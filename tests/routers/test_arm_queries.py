@@ -59,6 +59,10 @@ def test_contour_counts_in_the_clusters_of_both_services():
     [
         ("test_podinfo-svc-canary_80", "canary"),
         ("test_podinfo-svc-primary_80", "primary"),
+        ("test_podinfo-svc-baseline_80", "baseline"),
+        ("outbound|80||podinfo-svc-baseline.test.svc.cluster.local", "baseline"),
+        ("test_podinfo-svc-baseline-canary_80", None),  # of a canary that is called like this one's baseline
+        ("outbound|80||podinfo-svc-baseline-primary.test.svc.cluster.local", None),
         ("outbound|80||podinfo-svc-canary.test.svc.cluster.local", "canary"),
         ("outbound|9898|v1|podinfo-svc-primary.test.svc.cluster.local", "primary"),
         ("outbound|80||podinfo-svc.test.svc.cluster.local", None),
@@ -69,13 +73,13 @@ def test_contour_counts_in_the_clusters_of_both_services():
 )
 def test_gateways_name_clusters_in_their_own_ways(label, arm):
     found = queries("gatewayapi:v1")
-    seen = [name for name in ("canary", "primary") if re.fullmatch(clusters(getattr(found, name).requests), label)]
+    seen = [name for name in ("canary", "primary", "baseline") if re.fullmatch(clusters(getattr(found, name).requests), label)]
     assert seen == ([arm] if arm else [])
 
 
 def test_istio_asks_those_who_call():
     found = queries("istio")
-    for arm in ("canary", "primary"):
+    for arm in ("canary", "primary", "baseline"):
         selector = f'reporter="source",destination_service_namespace="test",destination_service_name="podinfo-svc-{arm}"'
         series = getattr(found, arm)
         assert rendered(series.requests) == f"istio_requests_total{{{selector}}}"
@@ -85,11 +89,13 @@ def test_istio_asks_those_who_call():
 
 @pytest.mark.parametrize("provider", JUDGED)
 def test_versions_differ_in_nothing_but_their_name(provider):
+    """So that an arm is measured as the other is; a baseline, too, which stands for the primary."""
     found = queries(provider)
-    for field in ("requests", "buckets"):
-        canary, primary = rendered(getattr(found.canary, field)), rendered(getattr(found.primary, field))
-        assert canary != primary
+    for field in ("requests", "buckets", "native"):
+        canary, primary, baseline = (rendered(getattr(arm, field)) for arm in (found.canary, found.primary, found.baseline))
+        assert len({canary, primary, baseline}) == 3
         assert canary.replace("-canary", "-primary") == primary
+        assert canary.replace("-canary", "-baseline") == baseline
 
 
 @pytest.mark.parametrize("provider", JUDGED)
@@ -114,8 +120,42 @@ def test_copies_are_counted_by_those_who_answer_in_istio_and_by_those_who_send_i
     workload = 'reporter="destination",destination_workload_namespace="test",destination_workload='
     assert rendered(found.canary.requests) == f'istio_requests_total{{{workload}"podinfo"}}'
     assert rendered(found.primary.requests) == f'istio_requests_total{{{workload}"podinfo-primary"}}'
+    assert rendered(found.baseline.requests) == f'istio_requests_total{{{workload}"podinfo-baseline"}}'
     assert rendered(found.canary.buckets) == f'istio_request_duration_milliseconds_bucket{{{workload}"podinfo"}}'
     assert found.code == "response_code"
+
+
+@pytest.mark.parametrize("provider", ["contour", "gatewayapi:v1", "istio", "kubernetes"])
+def test_no_check_counts_a_baseline_as_the_canary_or_as_the_primary(provider):
+    """It runs the old version beside both: in either's numbers it would hide what they do."""
+    router = registry.router(provider)
+    labels = {
+        "envoy_cluster_name": ("test_podinfo-svc-baseline_80", "test_podinfo-svc-baseline_9898"),
+        "kubernetes_pod_name": ("podinfo-baseline-7d4b6c8f9b-x2k4z", "podinfo-baseline-x2k4z"),
+        "destination_workload": ("podinfo-baseline",),
+        "destination_service_name": ("podinfo-svc-baseline",),
+    }
+    texts = [rendered(text) for text in router.builtin_queries.values()]
+    texts += [re.sub(r"{{ interval }}", "1m", _grouped(one.template)) for one in router.grouped_queries.values()]
+    if router.arm_queries is not None:
+        texts += [rendered(text) for text in router.arm_queries.checks.values()]
+        texts += [
+            rendered(getattr(arm, name))
+            for arm in (router.arm_queries.canary, router.arm_queries.primary)
+            for name in ("requests", "buckets")
+        ]
+    for text in texts:
+        matchers = re.findall(r'(envoy_cluster_name|kubernetes_pod_name|destination_workload|destination_service_name)=~?"([^"]+)"', text)
+        assert matchers, text
+        for label, pattern in matchers:
+            assert not any(re.fullmatch(pattern, value) for value in labels[label]), (label, pattern)
+
+
+def _grouped(template):
+    """The query for two canaries at once, one of which is this one."""
+    names = {"canary_target": "podinfo|test_podinfo-svc|cart", "kubernetes_namespace": "test", "destination_workload_namespace": "test"}
+    names["destination_workload"] = "podinfo|cart"
+    return re.sub(r"{{ (\w+) }}", lambda match: names.get(match[1], match[0]), template)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,8 @@ def test_units_of_durations(provider, unit):
         ("podinfo-x2k4z", True),  # of a DaemonSet
         ("podinfo-primary-7d4b6c8f9b-x2k4z", False),
         ("podinfo-primary-x2k4z", False),  # a DaemonSet's primary: upstream takes it for the canary
+        ("podinfo-baseline-7d4b6c8f9b-x2k4z", False),
+        ("podinfo-baseline-x2k4z", False),
         ("podinfo-cache-7d4b6c8f9b-x2k4z", False),
         ("podinfo-0", False),
         ("podinfo", False),

@@ -78,6 +78,25 @@ def test_a_retry_without_a_count_is_no_retry():
     assert route["retryPolicy"] == {"count": 0, "perTryTimeout": "1s"}
 
 
+def test_linkerd_finds_the_baseline_by_its_own_name():
+    (route,) = spec(release("contour"), Routes(80, 20, baseline=20))["routes"]
+    assert [(service["name"], service["weight"]) for service in route["services"]] == [
+        ("podinfo-primary", 60),
+        ("podinfo-canary", 20),
+        ("podinfo-baseline", 20),
+    ]
+    assert route["services"][2]["requestHeadersPolicy"]["set"][0]["value"] == "podinfo-baseline.test.svc.cluster.local:9898"
+
+
+@pytest.mark.parametrize(
+    ("weights", "routes"),
+    [((60, 20, 20), Routes(80, 20, baseline=20)), ((1, 1, 1), Routes(67, 33, baseline=33)), ((60, 20, None), Routes(75, 25))],
+)
+def test_a_baseline_is_read_as_part_of_the_primary(weights, routes):
+    named = [*services(*weights[:2]), {"name": "podinfo-baseline", "port": 9898, **({"weight": weights[2]} if weights[2] else {})}]
+    assert router.read(release("contour"), proxy([{"services": named}])) == routes
+
+
 @pytest.mark.parametrize(("weights", "routes"), [((70, 30), Routes(70, 30)), ((None, 5), Routes(0, 100)), ((3, 1), Routes(75, 25))])
 def test_weights_of_the_first_route_are_believed(weights, routes):
     assert router.read(release("contour"), proxy([{"services": services(*weights)}])) == routes

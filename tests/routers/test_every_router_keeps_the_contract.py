@@ -7,7 +7,7 @@ from tests.routers import contract
 from tests.routers.cases import CASES, Case
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-splits = pytest.mark.parametrize("routes", contract.SPLITS, ids=lambda routes: f"{routes.primary}-{routes.canary}")
+splits = pytest.mark.parametrize("routes", contract.SPLITS, ids=contract.named)
 
 
 def test_every_installed_router_has_cases():
@@ -22,6 +22,8 @@ def test_every_installed_router_has_cases():
         contract.nothing_there_reads_as_none,
         contract.wants_only_its_own_objects,
         contract.every_split_is_written_explicitly,
+        contract.without_a_share_nothing_names_the_baseline,
+        contract.the_baseline_is_part_of_the_primarys_share,
         contract.new_objects_are_owned,
         contract.apex_objects_keep_flux_away,
         contract.found_objects_are_not_owned,

@@ -6,7 +6,7 @@ from canary.core.errors import Rejected
 from canary.core.model import Cookies, Routes, Unknown
 from canary.core.release import FLUX_MARKERS, Options
 from canary.kube.ensure import differs
-from canary.kube.resource import DESTINATION_RULES, VIRTUAL_SERVICES
+from canary.kube.resource import DESTINATION_RULES, SERVICES, VIRTUAL_SERVICES
 from canary.routers.base import NO_CANARY_RULE, ObjectRef
 from canary.routers.istio import IstioRouter
 from tests.routers.releases import UID, applied, nothing, release
@@ -43,6 +43,95 @@ def test_policies_come_before_the_routes_that_need_them():
         (DESTINATION_RULES, "podinfo-primary"),
         (VIRTUAL_SERVICES, "podinfo"),
     ]
+
+
+# -------------------------------------------------------------------------------------------- the rule of a baseline
+
+
+SPLIT = Routes(80, 20, baseline=20)
+BASELINE = ObjectRef(DESTINATION_RULES, "podinfo-baseline")
+SERVICE = ObjectRef(SERVICES, "podinfo-baseline")
+
+
+def with_service(of, uid="uid-of-service", **owner):
+    """The baseline's Service is there, owned by the Canary."""
+    metadata = {"name": "podinfo-baseline", "uid": uid, "ownerReferences": [{**of.owner_reference, **owner}]}
+    return {**nothing(router, of), SERVICE: {"metadata": metadata}}
+
+
+def baselines(of, live):
+    """What is wanted of the baseline's rule; None: nothing."""
+    return next((one for one in router.wanted(of, live, SPLIT) if one.body["metadata"]["name"] == "podinfo-baseline"), None)
+
+
+def test_the_policy_of_a_baseline_is_that_of_the_others_and_comes_before_its_route():
+    of = release("istio", "service: {trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}")
+    wanted = router.wanted(of, with_service(of), SPLIT)
+    assert [one.body["metadata"]["name"] for one in wanted] == ["podinfo-canary", "podinfo-primary", "podinfo-baseline", "podinfo"]
+    assert wanted[2].body["spec"] == {"host": "podinfo-baseline", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}
+
+
+def test_it_goes_with_the_baselines_service_alone():
+    """A second owner would keep it: the garbage collector waits for the last one."""
+    of = release("istio")
+    owner = {"apiVersion": "v1", "kind": "Service", "name": "podinfo-baseline", "uid": "uid-of-service"}
+    assert baselines(of, with_service(of)).body["metadata"]["ownerReferences"] == [owner]
+
+
+@pytest.mark.parametrize("service", ["none", "somebody's"])
+def test_without_a_service_of_ours_it_goes_with_the_canary(service):
+    of = release("istio")
+    live = nothing(router, of) if service == "none" else with_service(of, uid="theirs")
+    if service != "none":
+        live[SERVICE]["metadata"]["ownerReferences"] = []
+    assert baselines(of, live).body["metadata"]["ownerReferences"] == [dict(of.owner_reference)]
+
+
+def test_its_owner_stays_when_the_service_was_made_again():
+    """The collector takes the rule with the Service that is gone. Without an owner it would stay for ever."""
+    of = release("istio")
+    live = applied(router.wanted(of, with_service(of), SPLIT), with_service(of))
+    again = {**live, SERVICE: with_service(of, uid="another")[SERVICE]}
+    wanted = baselines(of, again)
+    assert [ref["uid"] for ref in wanted.body["metadata"]["ownerReferences"]] == ["uid-of-service"]
+    assert not differs(wanted, again[BASELINE])
+
+
+@pytest.mark.parametrize("owners", [[], [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "podinfo-baseline", "uid": "x"}]])
+def test_somebody_elses_rule_of_that_name_is_refused_and_only_while_it_is_needed(owners):
+    of = release("istio")
+    live = {**with_service(of), BASELINE: {"metadata": {"name": "podinfo-baseline", "ownerReferences": owners}, "spec": {"host": "theirs"}}}
+    with pytest.raises(Rejected, match="DestinationRule test/podinfo-baseline exists already and is not ours") as error:
+        router.wanted(of, live, SPLIT)
+    assert "delete or rename it" in error.value.hint
+    assert {one.body["metadata"]["name"] for one in router.wanted(of, live, Routes(80, 20))} == {
+        "podinfo",
+        "podinfo-canary",
+        "podinfo-primary",
+    }
+
+
+def test_across_clusters_it_has_no_owner_like_the_others():
+    of = release("istio", options=Options(separate_mesh_cluster=True))
+    live = applied(router.wanted(of, nothing(router, of), SPLIT), nothing(router, of))
+    assert "ownerReferences" not in live[BASELINE]["metadata"]
+    assert not differs(baselines(of, live), live[BASELINE])
+
+
+def test_a_session_that_met_the_baseline_stays_with_the_primary():
+    """Not offered together; should it be met, the cookie must not name the canary."""
+    of = release("istio", "analysis: {stepWeight: 1, sessionAffinity: {cookieName: c, primaryCookieName: p}}")
+    rules = body(of, Routes(80, 20, baseline=20, cookies=Cookies(current="c=abc", primary="p=def")))["spec"]["http"]
+    assert weights(rules[-1]) == [("podinfo-primary", 60), ("podinfo-canary", 20), ("podinfo-baseline", 20)]
+    cookies = [one["headers"]["response"]["add"]["Set-Cookie"].partition(";")[0] for one in rules[-1]["route"]]
+    assert cookies == ["p=def", "c=abc", "p=def"]
+    assert [weights(rule) for rule in rules[:-1]] == [
+        [("podinfo-primary", 0), ("podinfo-canary", 100)],
+        [("podinfo-primary", 100), ("podinfo-canary", 0)],
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------ other fields
 
 
 def test_destination_rules_carry_no_custom_metadata():

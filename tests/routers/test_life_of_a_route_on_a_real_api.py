@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,12 +14,13 @@ from canary.kube import auth
 from canary.kube.cache import WatchedCluster
 from canary.kube.client import ApiClient
 from canary.kube.ensure import ServerMade, ensure
-from canary.kube.resource import CANARIES, HTTP_PROXIES, HTTP_ROUTES, VIRTUAL_SERVICES, Resource
+from canary.kube.resource import CANARIES, HTTP_PROXIES, HTTP_ROUTES, SERVICES, VIRTUAL_SERVICES, Resource
 from canary.routers import registry
 from canary.routers.base import Live
 from tests.routers import releases
 from tests.testbed.cluster import Cluster
 from tests.testbed.mesh import crds_folder
+from tests.testbed.waiting import until
 
 pytestmark = pytest.mark.cluster
 MESHED = pytest.mark.parametrize("provider", ["contour", "gatewayapi:v1", "istio"])
@@ -57,8 +58,9 @@ class Life:
 
     async def seen(self, release: Release) -> None:
         """The watch has caught up with everybody's writes."""
-        for ref in registry.router(release.provider).objects(release):
-            await self.watched.read(ref.resource, self.namespace, ref.name)
+        for ref, body in self.live(release).items():
+            if body is not None:
+                await self.watched.read(ref.resource, self.namespace, ref.name)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,35 @@ async def test_drift_is_repaired_and_weights_by_hand_are_kept(life: Life, provid
     assert any(await life.ensure(release, found))
     assert "11s" not in json.dumps(life.get(ref.resource)["spec"])
     assert router.read(release, life.live(release)) == Routes(75, 25)
+
+
+@MESHED
+async def test_a_baseline_comes_into_the_route_and_leaves_no_trace(life: Life, provider: str):
+    release, router = life.release(provider, "service: {timeout: 10s}"), registry.router(provider)
+    name = release.apex_baseline
+    owner = {**release.owner_reference, "uid": release.canary.metadata.uid}
+    service = {**SERVICES.head(life.namespace, name), "spec": {"ports": [{"port": 9898}]}}
+    service["metadata"]["ownerReferences"] = [owner]
+    await life.ensure(release, Routes(100, 0))
+    before = life.get(router.objects(release)[0].resource)["spec"]
+    life.cluster.apply(service)
+    await life.watched.watch(SERVICES)
+    await life.watched.read(SERVICES, life.namespace, name)
+    assert any(await life.ensure(release, Routes(80, 20, baseline=20)))
+    assert not any(await life.ensure(release, Routes(80, 20, baseline=20)))
+    assert router.read(release, life.live(release)) == Routes(80, 20, baseline=20)
+    assert name in json.dumps(life.get(router.objects(release)[0].resource)["spec"])
+
+    await life.ensure(release, Routes(100, 0))
+    assert life.get(router.objects(release)[0].resource)["spec"] == before
+    life.cluster.api.call("DELETE", SERVICES.path(life.namespace, name))
+    until("nothing to be called like the baseline", lambda: not _called(life, name, router.resources()), 20)
+
+
+def _called(life: Life, name: str, resources: Sequence[Resource]) -> list[str]:
+    """Kinds of the objects of this name."""
+    listed = {resource.kind: life.cluster.api.get(resource.path(life.namespace))["items"] for resource in resources}
+    return [kind for kind, items in listed.items() if name in {item["metadata"]["name"] for item in items}]
 
 
 @pytest.mark.parametrize(

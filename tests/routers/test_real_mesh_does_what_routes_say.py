@@ -6,6 +6,7 @@ A manifest that the API server takes can still be refused, or read differently, 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 
 from canary.core.model import Cookies, Routes
 from canary.core.release import Release
-from canary.kube.resource import CANARIES
+from canary.kube.resource import CANARIES, DEPLOYMENTS, SERVICES
 from canary.routers import registry
 from canary.routers.base import ObjectRef
 from tests.routers import releases
@@ -23,7 +24,7 @@ from tests.testbed.traffic import Ask, Tally, Traffic, assert_split, burst
 
 pytestmark = pytest.mark.mesh
 
-PRIMARY, CANARY = "app:1", "app:2"
+PRIMARY, CANARY, BASELINE = "app:1", "app:2", "app:1-baseline"
 PROVIDERS = pytest.mark.parametrize("provider", ["contour", "gatewayapi:v1"])
 
 
@@ -54,7 +55,7 @@ class Stage:
         router, api = registry.router(release.provider), self.mesh.cluster.api
         for one in router.wanted(release, self.live(release), routes):
             api.apply(one.resource.path(self.namespace, one.body["metadata"]["name"]), one.body, manager="canary")
-        believed = Routes(routes.primary, routes.canary, routes.mirrored)
+        believed = replace(routes, cookies=Cookies())
         self.mesh.wait("the weights to be read back", lambda: router.read(release, self.live(release)) == believed)
         self.mesh.wait_host(self.host)
         if release.provider == "contour":
@@ -110,6 +111,30 @@ def test_weights_are_what_clients_see_and_no_change_costs_a_request(stage: Stage
         assert_split(stage.asked(1500).images, {PRIMARY: 0.7, CANARY: 0.3})
         stage.set(release, Routes(0, 100))
         stage.settles({PRIMARY: 0.0, CANARY: 1.0})
+        assert traffic.stop().failures == {}
+
+
+@PROVIDERS
+def test_a_baseline_gets_what_the_canary_gets_and_goes_without_a_failed_request(stage: Stage, provider: str):
+    """Away from the routes first, then its Service: a proxy that still routes to a Service that is gone answers 503."""
+    release, cluster = stage.release(provider), stage.mesh.cluster
+    stage.set(release, Routes(100, 0))
+    cluster.apply(
+        [
+            workload.deployment("podinfo-baseline", namespace=stage.namespace, image=BASELINE),
+            workload.service("podinfo-baseline", namespace=stage.namespace),
+        ]
+    )
+    cluster.wait_deployment(stage.namespace, "podinfo-baseline")
+    with Traffic(Ask(stage.mesh.gateway_url, stage.host), rate=100) as traffic:
+        stage.set(release, Routes(70, 30, baseline=30))
+        stage.mesh.wait("the baseline to be reached", lambda: BASELINE in stage.asked(40).images)
+        assert_split(stage.asked(1500).images, {PRIMARY: 0.4, CANARY: 0.3, BASELINE: 0.3})
+        stage.set(release, Routes(100, 0))
+        stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
+        for kind in (SERVICES, DEPLOYMENTS):
+            cluster.api.call("DELETE", kind.path(stage.namespace, "podinfo-baseline"))
+        stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
         assert traffic.stop().failures == {}
 
 

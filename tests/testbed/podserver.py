@@ -11,8 +11,10 @@ that pod's container would:
 | `/headers` | as `/`, with the request's headers under `headers` |
 | `/metrics` | that pod's `http_request_duration_seconds` and `http_requests_total` |
 
-ERROR_RATE and LATENCY_MS are the environment of the pod's first container; annotations `testbed/error-rate` and `testbed/latency-ms`
-override them on a live pod. On 127.0.0.1: `/metrics` of all pods together, `/requests` as JSON.
+A pod that is younger than COLD_SECONDS answers COLD_MS later, as one whose caches are empty and whose code is not compiled yet.
+
+These are the environment of the pod's first container; annotations (`testbed/error-rate`, `testbed/latency-ms`, `testbed/cold-seconds`,
+`testbed/cold-ms`) override them on a live pod. On 127.0.0.1: `/metrics` of all pods together, `/requests` as JSON.
 
 A deleted pod goes on answering for DRAIN seconds, as an application with a preStop pause does: a request that the mesh sends in the
 moment between deletion and its own update of endpoints is the application's affair, not the operator's.
@@ -29,6 +31,7 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,8 @@ class Pod:
     image: str
     error_rate: float
     latency: float
+    warm_at: float = 0.0
+    cold_latency: float = 0.0
     requests: dict[int, Histogram] = field(default_factory=dict)
 
     @property
@@ -72,6 +77,10 @@ class Pod:
         """The tag of the image, or its digest."""
         _, _, last = self.image.rpartition("/")
         return last.partition("@")[2] or last.partition(":")[2]
+
+    def pause(self, now: float) -> float:
+        """Seconds that it takes for an answer at `now` (Unix time, seconds)."""
+        return self.latency + (self.cold_latency if now < self.warm_at else 0.0)
 
     def metrics(self) -> list[str]:
         """Text exposition. Both spellings of the pod's labels that scrape configurations commonly give."""
@@ -110,13 +119,19 @@ def pod_of(item: dict[str, Any]) -> tuple[str, Pod] | None:
     meta, container = item["metadata"], item["spec"]["containers"][0]
     env = {entry["name"]: entry.get("value", "") for entry in container.get("env", [])}
     notes = meta.get("annotations", {})
+
+    def set_to(name: str) -> float:
+        return float(notes.get(f"testbed/{name}") or env.get(name.upper().replace("-", "_")) or 0)
+
     pod = Pod(
         uid=meta["uid"],
         namespace=meta["namespace"],
         name=meta["name"],
         image=container["image"],
-        error_rate=float(notes.get("testbed/error-rate") or env.get("ERROR_RATE") or 0),
-        latency=float(notes.get("testbed/latency-ms") or env.get("LATENCY_MS") or 0) / 1000,
+        error_rate=set_to("error-rate"),
+        latency=set_to("latency-ms") / 1000,
+        warm_at=datetime.fromisoformat(meta["creationTimestamp"]).timestamp() + set_to("cold-seconds"),
+        cold_latency=set_to("cold-ms") / 1000,
     )
     return address, pod
 
@@ -206,7 +221,7 @@ class Server:
         delay = float(argument) if first == "delay" and argument.replace(".", "", 1).isdigit() else 0.0
         if first == "headers":
             body["headers"] = {name.lower(): value for name, value in request.headers.items()}
-        if pause := delay + pod.latency:
+        if pause := delay + pod.pause(time.time()):
             await asyncio.sleep(pause)
         return (500 if random.random() < pod.error_rate else 200), body
 

@@ -1,0 +1,205 @@
+"""A service whose pods are slow for their first minute, on a real Envoy: what a copy of the old version of the same age is there for."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.objects import Item
+from tests.e2e.stage import SETTLE, Span, Stage
+from tests.testbed.traffic import Traffic, assert_split
+
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
+OPERATOR_FLAGS = ["--ingress-class=contour"]
+RATE = 60
+COLD = {"COLD_SECONDS": "60", "COLD_MS": "120"}
+"""Within the fixed bound of `request-duration`, far beyond what a warm primary needs."""
+MARGIN = {"errorRate": 2, "slowRatio": 1.5, "slowShare": 10}
+"""Wide: at 60 requests a second the default one takes minutes to show."""
+JUDGED: Item = {
+    "interval": "2s", "stepWeight": 10, "judge": "sequential",
+    "sequential": {"harmBudget": 8, "minDuration": "5s", "maxDuration": "4m", "margin": MARGIN},
+}  # fmt: skip
+FRESH = JUDGED | {"baseline": "fresh"}
+BASELINE = "app-baseline"
+
+
+def warmed(stage: Stage, analysis: Item) -> None:
+    """The service in use for hours, in short: its primary is told that it is warm before anybody asks it."""
+    stage.bootstrap(analysis, how={"env": COLD})
+    stage.expose_by_contour()
+    stage.cluster.kubectl("annotate", "pods", "--selector=app=app-primary", "testbed/cold-seconds=0", "--namespace", stage.namespace)
+    stage.watch("deployments", BASELINE)
+
+
+@contextmanager
+def without_its_pods(stage: Stage) -> Iterator[None]:
+    """For a while the API server refuses pods of the baseline, as a policy of the cluster may, and no others."""
+    kind, policy = "admissionregistration.k8s.io/v1", f"no-baseline-{stage.namespace}"
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stage.namespace}}}
+    spec = {
+        "matchConstraints": {"resourceRules": [pods]},
+        "validations": [{"expression": f"object.metadata.labels['app'] != '{BASELINE}'"}],
+    }
+    binding = {"policyName": policy, "validationActions": ["Deny"], "matchResources": here}
+    items = [
+        {"apiVersion": kind, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": policy}, "spec": spec},
+        {"apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": policy}, "spec": binding},
+    ]
+    stage.cluster.apply(items)
+    try:
+        yield
+    finally:
+        stage.cluster.kubectl("delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", policy)
+
+
+def copies(pods: Iterable[str]) -> Counter[str]:
+    """How often which copy answered."""
+    return Counter(
+        "baseline" if pod.startswith(f"{BASELINE}-") else "primary" if pod.startswith("app-primary-") else "canary" for pod in pods
+    )
+
+
+def answered(stage: Stage, traffic: Traffic, span: Span) -> Counter[str]:
+    """The same for a span of constant weights, once Envoy follows them; failures count, since they were answered as well."""
+    began = time.monotonic() - traffic.now
+    since, until = span.since + SETTLE - began, span.until - began
+    return copies(answer.pod for answer in list(traffic.answers) if since <= answer.at < until and answer.pod)
+
+
+def shares(weight: int, baseline: int) -> dict[str, float]:
+    """What clients shall meet."""
+    return {"canary": weight / 100, "baseline": baseline / 100, "primary": 1 - (weight + baseline) / 100}
+
+
+def splits(stage: Stage) -> list[tuple[Span, int]]:
+    """Spans in which the routes gave canary and baseline the same weights, and the baseline's weight in them."""
+
+    def pick(proxy: Item) -> tuple[int, int]:
+        named = {one["name"]: int(one.get("weight") or 0) for one in proxy["spec"]["routes"][0]["services"]}
+        return named.get("app-canary", 0), named.get(BASELINE, 0)
+
+    moves = stage.routes("httpproxies").history(pick, since=stage.mark)
+    ends = [at for at, _ in moves[1:]] + [time.monotonic()]
+    return [(Span(weight, at, end), share) for (at, (weight, share)), end in zip(moves, ends, strict=True)]
+
+
+def assert_clients_met_both_alike(stage: Stage, traffic: Traffic) -> None:
+    """At every weight, what the routes say is what clients meet; and they say the same for canary and baseline."""
+    measured = 0
+    for span, baseline in splits(stage):
+        seen = answered(stage, traffic, span)
+        if not baseline or not seen:
+            continue
+        assert baseline == min(span.weight, (100 - span.weight) // 2), (span, baseline)
+        assert_split(seen, shares(span.weight, baseline))
+        measured += seen.total()
+    assert measured > RATE, "the split was hardly measured"
+
+
+def assert_nothing_is_left(stage: Stage) -> None:
+    """No object of the baseline stands a while after the run, and none of the primary's share goes there."""
+
+    def named() -> list[str]:
+        kinds = ("deployments", "services", "pods", "configmaps", "secrets", "httpproxies", "canaries")
+        found = [
+            f"{kind}/{item['metadata']['name']}" for kind in kinds for item in stage.items(kind) if "baseline" in item["metadata"]["name"]
+        ]
+        return [*found, *(f"route {one}" for one in ["httpproxies"] if BASELINE in str([item["spec"] for item in stage.items(one)]))]
+
+    stage.wait("nothing to be called like the baseline", lambda: not named(), 20)
+
+
+def test_a_primary_that_is_warm_makes_a_healthy_release_look_bad(stage: Stage) -> None:
+    """What the option is for: without it, this release cannot be promoted in its first minute."""
+    warmed(stage, JUDGED)
+    with stage.traffic(rate=RATE) as traffic:
+        traffic.collect(12 * RATE)
+        stage.deploy("app:2", env=COLD)
+        status = stage.wait_end("Failed", timeout=60)
+        assert traffic.stop().failures == {}
+    assert {check["name"]: check["verdict"] for check in status["checks"]}["judge/latency"] == "Fail"
+    assert stage.image_of("app-primary") == "app:1"
+    assert not stage.watch("deployments", BASELINE).seen, "a baseline without being asked for"
+
+
+def test_beside_a_fresh_copy_of_the_old_version_it_is_promoted(stage: Stage) -> None:
+    warmed(stage, FRESH)
+    with stage.traffic(rate=RATE) as traffic:
+        traffic.collect(12 * RATE)
+        began = time.monotonic()
+        stage.deploy("app:2", env=COLD)
+        status = stage.wait_end("Succeeded", timeout=120)
+        print(f"promoted after {time.monotonic() - began:.0f} s at {stage.weights()}: {status['run']['judge']['reason']}")
+        assert_nothing_is_left(stage)
+        assert traffic.stop().failures == {}
+        assert_clients_met_both_alike(stage, traffic)
+    weights = stage.weights()
+    assert weights == sorted(weights)
+    assert weights[-1] == 33, "more would give the canary's pods more to do than the baseline's"
+    [run] = stage.items("canaryruns")
+    assert run["status"]["baseline"] == {"compared": "fresh"}
+    assert "above fresh baseline" in run["status"]["reason"], run["status"]["reason"]
+    assert stage.image_of("app-primary") == "app:2"
+
+
+def test_a_release_that_fails_is_taken_back_against_the_fresh_copy(stage: Stage) -> None:
+    warmed(stage, FRESH)
+    with stage.traffic(rate=RATE) as traffic:
+        traffic.collect(12 * RATE)
+        stage.deploy("app:2", env=COLD | {"ERROR_RATE": "0.5"})
+        status = stage.wait_end("Failed", timeout=60)
+        assert_nothing_is_left(stage)
+        assert copies(traffic.collect(2 * RATE).pods) == {"primary": 2 * RATE}
+        failures = traffic.stop().failures
+        assert_clients_met_both_alike(stage, traffic)
+    assert set(failures) == {"500 from app:2"}, failures
+    assert failures.total() <= 30, failures
+    assert "canary requests failed" in status["failureReason"]
+    assert {check["name"]: check["verdict"] for check in status["checks"]}["judge/errorRate"] == "Fail"
+    assert stage.image_of("app-primary") == "app:1"
+
+
+def test_a_baseline_that_cannot_start_costs_the_release_nothing(stage: Stage) -> None:
+    """A policy of the cluster keeps its pods out. The run goes on against the primary, which these pods are as quick as, and says so."""
+    stage.bootstrap(FRESH, how={"deadline": 8})
+    stage.expose_by_contour()
+    with without_its_pods(stage), stage.traffic(rate=RATE) as traffic:
+        traffic.collect(12 * RATE)
+        stage.deploy("app:2", deadline=8)
+        stage.wait_message("is compared with its primary from now on", BASELINE, timeout=60)
+        stage.wait("the first step", lambda: stage.status.get("canaryWeight"), 30, never=["Failed"])
+        assert_nothing_is_left(stage)
+        stage.wait_end("Succeeded", timeout=120)
+        assert traffic.stop().failures == {}
+    assert all(not baseline for _, baseline in splits(stage))
+    [run] = stage.items("canaryruns")
+    assert run["status"]["baseline"]["compared"] == "primary"
+    assert "exceeded its progress deadline" in run["status"]["baseline"]["reason"]
+
+
+def test_a_baseline_deleted_by_hand_is_made_again(stage: Stage) -> None:
+    """And nobody is sent to where it was: its share is the primary's until it serves."""
+    warmed(stage, FRESH)
+    with stage.traffic(rate=RATE) as traffic:
+        traffic.collect(12 * RATE)
+        stage.deploy("app:2", env=COLD)
+        stage.wait("the baseline to have a share", lambda: any(baseline for _, baseline in splits(stage)), 40, never=["Failed"])
+        uid = stage.get("deployments", BASELINE)["metadata"]["uid"]
+        stage.delete("deployments", BASELINE)
+        made = stage.wait(
+            "another one",
+            lambda: (latest := stage.watch("deployments", BASELINE).latest) and latest["metadata"]["uid"] != uid and latest,
+            30,
+            never=["Failed"],
+        )
+        assert made["spec"]["template"]["spec"]["containers"][0]["image"] == "app:1"
+        before = time.monotonic()
+        stage.wait("its share again", lambda: any(share and span.since > before for span, share in splits(stage)), 40, never=["Failed"])
+        stage.wait_end("Succeeded", timeout=150)
+        assert_nothing_is_left(stage)
+        # Its pods go at once, and Envoy hears of it a moment later: what was under way may fail, as with any deployment deleted by hand.
+        assert traffic.stop().failures.total() <= RATE // 2
