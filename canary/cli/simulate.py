@@ -46,7 +46,7 @@ def simulate(*, manifest: Any, settings: Sequence[str], as_json: bool, **flags: 
 
     Nothing is asked and nothing is changed. The judge and the checks are the operator's own; requests are drawn at random. Hooks, gates and checks of
     other sources are taken to agree. Without --manifest the analysis is a usual one: 99 % success, P99 of 500 ms, five failed checks, up to 50 % in
-    steps of 5 a minute.
+    steps of 5 a minute. With mirrored traffic a release begins with copies of requests, which harm nobody.
     """
     from canary.core.forecast.advice import advise
     from canary.core.forecast.counted import require_weights
@@ -61,7 +61,7 @@ def simulate(*, manifest: Any, settings: Sequence[str], as_json: bool, **flags: 
         data = {judge: {fault: one.to_dict() for fault, one in by_fault.items()} for judge, by_fault in results.items()}
         said = [{"about": one.about, "text": one.text} for one in advice]
         about = _described(found, service, seed=flags["seed"])
-        click.echo(json.dumps({**about, "judges": data, "advice": said, "ignored": _ignored(analysis)}, indent=1))
+        click.echo(json.dumps({**about, "judges": data, "advice": said, "ignored": _ignored(found)}, indent=1))
         return
     _show(found, service, results, flags["runs"])
     for one in advice:
@@ -136,6 +136,8 @@ def _simulated(
 
 
 def _described(found: Manifest, service: Service, *, seed: int) -> dict[str, Any]:
+    from canary.core.forecast.counted import copied
+
     latency = service.latency
     return {
         "canary": found.name,
@@ -148,34 +150,52 @@ def _described(found: Manifest, service: Service, *, seed: int) -> dict[str, Any
             "p99": round(latency.quantile(0.99), 1),
             "scrapeSeconds": service.spacing,
         },
+        "copied": copied(found.canary.spec.analysis),
     }
 
 
-def _ignored(analysis: Analysis) -> list[str]:
+def _ignored(found: Manifest) -> list[str]:
     from canary.core.forecast.counted import others
 
-    return [*others(analysis), *(["mirror"] if analysis.mirror else [])]
+    return [*others(found.canary.spec.analysis), *([found.uncopied] if found.uncopied else [])]
 
 
 def _show(found: Manifest, service: Service, results: dict[str, dict[str, Summary]], runs: int) -> None:
     from canary.core.forecast.advice import chances_of
     from canary.core.forecast.chances import independent
+    from canary.core.forecast.counted import copied
     from canary.core.forecast.service import HEALTHY
     from canary.core.forecast.words import columns, count, minutes, percent
+    from canary.core.weights import TOTAL
 
     analysis, latency = found.canary.spec.analysis, service.latency
     click.echo(
         f"{found.name}: {count(service.traffic)} requests/s, {percent(service.errors)} fail, P50 {latency.quantile(0.5):.0f} ms, P99 "
         f"{latency.quantile(0.99):.0f} ms; a step each {minutes(analysis.interval_seconds)}, scrapes each {minutes(service.spacing)}; {runs} releases each"
     )
-    if ignored := _ignored(analysis):
+    if part := copied(analysis):
+        click.echo(f"Copies of {'all' if part == TOTAL else f'{part} % of the'} requests come before users.")
+    if ignored := _ignored(found):
         click.echo(f"Not simulated, taken to agree: {', '.join(ignored)}.")
-    head = ("", "rolled back", "promoted", "undecided", "to rollback", "in 9 of 10", "to promotion", "harmed", "failed checks")
+    staged = copied(analysis) > 0
+    head = (
+        "",
+        "rolled back",
+        *(("on copies",) if staged else ()),
+        "promoted",
+        "undecided",
+        "to rollback",
+        "in 9 of 10",
+        "to promotion",
+        "harmed",
+        "failed checks",
+    )
     for judge, by_fault in results.items():
         rows = [
             (
                 fault,
                 percent(one.rolled_back),
+                *((percent(one.on_copies),) if staged else ()),
                 percent(one.promoted),
                 percent(one.undecided),
                 *("-" if time is None else minutes(time) for time in (one.to_rollback, one.to_rollback_p90, one.to_promotion)),
@@ -193,4 +213,6 @@ def _show(found: Manifest, service: Service, results: dict[str, dict[str, Summar
             else ""
         )
         click.echo(f"A healthy version is rolled back in {percent(low)} to {percent(high)} of releases (95 %, from {runs}{exact}).")
+        if staged and (until := by_fault["healthy"].copying):
+            click.echo(f"It has copies for {minutes(until)} before it meets its first users.")
     click.echo()

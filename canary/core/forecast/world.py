@@ -64,10 +64,18 @@ class World:
             ticks.append(Tick(EPOCH + at * spacing, None, arm.take(self._bounds), 0))
         return ticks
 
-    def go_on(self, seconds: float, weight: int) -> None:
-        """Let time pass under this weight (percent)."""
+    def go_on(self, seconds: float, weight: int, copied: int = 0) -> None:
+        """Let time pass under this weight, or with so many of the requests copied (percent).
+
+        A copy is drawn by itself. That its request would have failed, too, is left out: proxies do not tell, and healthy versions are then
+        taken back rather too often than too rarely.
+        """
         self.t += seconds
         total = int(self._random.poisson(self._service.traffic * seconds))
+        if copied:
+            self._draw(self._pending["canary"], "canary", int(self._random.binomial(total, copied / 100)), self._random)
+            self._draw(self._pending["primary"], "primary", total, self._random)
+            return
         mine = int(self._random.binomial(total, weight / 100)) if weight else 0
         self.served += mine
         self.harmed += mine * self._excess
