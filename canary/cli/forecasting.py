@@ -220,20 +220,21 @@ class Server:
 
     async def series(self, template: str, at: float) -> list[Any]:
         """All series of a query template at `at` (Unix seconds); `lost` remembers that the server went away. Raises CanaryError, TemplateError."""
-        from canary.metrics.base import Unreachable
+        return await self.rendered(template, at, interval="")
 
+    async def rendered(
+        self, template: str, at: float, *, interval: str, variables: Mapping[str, str] | None = None, arm: str = ""
+    ) -> list[Any]:
+        """The same, of a check with its window and variables; `arm`: of a template that is about this version."""
+        from canary.metrics.base import Unreachable
+        from canary.metrics.render import render_query
+
+        text = render_query(template, self._canary, interval=interval, variables=variables, arm=arm)
         try:
-            return await self.rendered(template, at, interval="")
+            return await self._provider.series(self._source, text, at=at, timeout=PATIENCE)
         except Unreachable as error:
             self.lost = error
             raise
-
-    async def rendered(self, template: str, at: float, *, interval: str, variables: Mapping[str, str] | None = None) -> list[Any]:
-        """The same, of a check with its window and variables."""
-        from canary.metrics.render import render_query
-
-        text = render_query(template, self._canary, interval=interval, variables=variables)
-        return await self._provider.series(self._source, text, at=at, timeout=PATIENCE)
 
 
 def _absent(address: str, problem: str) -> Exception:

@@ -1,0 +1,294 @@
+"""What Prometheus still has of one run: its weights, its counters a stretch at a time, and the checks of its steps, asked as the operator asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from canary.api.analysis import Metric
+from canary.api.metrictemplate import MetricTemplate, MetricTemplateSpec
+from canary.cli.forecasting import Manifest, Progress, Server
+from canary.core.arms import ArmQueries
+from canary.core.counted import FIRST_WINDOW, Counters
+from canary.core.errors import CanaryError, NotFound, Rejected
+from canary.core.forecast.counted import copied
+from canary.core.forecast.replay import Check, Look, Replay, Stepped
+from canary.core.forecast.weights import GRID, Weights, with_copies
+from canary.core.model import MetricSource, Sample
+from canary.core.verdicts import judge
+from canary.metrics import arms, pairs
+from canary.metrics.base import Unreachable
+from canary.metrics.gotemplate import TemplateError
+from canary.metrics.prometheus import picked
+
+if TYPE_CHECKING:
+    from canary.core.judge import Sample as Scrape
+    from canary.core.judge.counters import Side
+    from canary.routers.base import Router
+
+CHUNK = 540.0
+"""Seconds of raw counters that one question asks for; the operator's own questions reach back ten minutes at most."""
+LOOKBACK = 300.0
+"""Seconds before a run in which its first copy is told from what was counted before."""
+
+Ask = Callable[[float, float], Awaitable[Counters]]
+"""The counters up to a moment, from another one on (Unix seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a manifest asks of a mesh: the counters of both versions, and those of the pairs that its templates have."""
+
+    manifest: Manifest
+    router: Router
+    pairs: Mapping[str, MetricTemplate] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", pairs.templates(self.manifest.canary, self.template))
+
+    def arms(self, *, copies: bool = False) -> ArmQueries:
+        """Who counts the requests of both versions, or the copies."""
+        queries = self.router.arm_queries
+        assert queries is not None  # else it was refused
+        return queries.copies or queries if copies else queries
+
+    def template(self, metric: Metric) -> MetricTemplate:
+        """The MetricTemplate of the same file. Raises NotFound."""
+        assert metric.template_ref is not None
+        key = (metric.template_ref.namespace or self.manifest.canary.metadata.namespace, metric.template_ref.name)
+        if key not in self.manifest.templates:
+            raise NotFound(f"the file has no MetricTemplate {key[1]}")
+        return self.manifest.templates[key]
+
+    def lacking(self) -> list[str]:
+        """Names of metrics whose templates are not in the file."""
+        metrics = [one for one in self.manifest.canary.spec.analysis.metrics if one.template_ref is not None]
+        return [metric.name for metric in metrics if not self._has(metric)]
+
+    def _has(self, metric: Metric) -> bool:
+        try:
+            self.template(metric)
+        except NotFound:
+            return False
+        return True
+
+    def query(self, metric: Metric) -> str:
+        """The query of a template that asks a Prometheus; empty for others, which are taken to agree."""
+        if metric.template_ref is None or not self._has(metric):
+            return ""
+        spec = self.template(metric).spec
+        return spec.query if spec.provider.type == "prometheus" else ""
+
+
+async def weights_of(server: Server, questions: Questions, between: tuple[float, float]) -> Weights:
+    """Weights as the operator exported them, and copies as the canary answered them. Raises NotFound when the operator exported none."""
+    canary, part = questions.manifest.canary, copied(questions.manifest.canary.spec.analysis)
+    window = f"[{round((between[1] - between[0]) * 1000)}ms]"
+    for label in ("namespace", "exported_namespace"):
+        selector = f'flagger_canary_weight{{workload="{canary.spec.target_ref.name}",{label}="{canary.metadata.namespace}"}}'
+        found = await server.series(f"{selector}{window}", between[1])
+        points = sorted((float(ts), round(float(value))) for one in found for ts, value in one.get("values", ()))
+        if points:
+            weights = Weights(tuple(point for at, point in enumerate(points) if _changes(points, at)))
+            return await _with_copies(server, questions, weights, between, part) if part else weights
+    raise NotFound(
+        f"the metrics server has no flagger_canary_weight of {questions.manifest.name} in this time",
+        hint="the operator's /metrics must be scraped; or give the weights with --weights",
+    )
+
+
+def _changes(points: list[tuple[float, int]], at: int) -> bool:
+    """Whether the weight is another one before or after this point."""
+    return at in (0, len(points) - 1) or points[at + 1][1] != points[at][1] or points[at - 1][1] != points[at][1]
+
+
+async def _with_copies(server: Server, questions: Questions, weights: Weights, between: tuple[float, float], part: int) -> Weights:
+    queries, window = questions.arms(copies=True), round(1000 * (between[1] - between[0] + LOOKBACK))
+    asked = (f"sum({series.requests})[{window}ms:{GRID:.0f}s]" for series in (queries.canary, queries.primary))
+    mine, theirs = [
+        {float(ts): float(value) for one in found for ts, value in one.get("values", ())}
+        for found in await asyncio.gather(*(server.series(text, between[1]) for text in asked))
+    ]
+    return with_copies(weights, mine, theirs, copied=part)
+
+
+class _Tape:
+    """Raw counters of one kind, asked a stretch at a time and kept as long as a look may need them."""
+
+    def __init__(self, ask: Ask, *, known: float, ended: float) -> None:
+        self._ask, self._known, self._ended = ask, known, ended
+        self._scrapes: dict[tuple[str, str, float], Scrape] = {}
+        self._error = self._note = ""
+
+    async def counters(self, at: float, since: float) -> Counters:
+        """What the operator would have got at this moment."""
+        while self._known < at:
+            upto = min(self._known + CHUNK, max(at, self._ended))
+            found = await self._ask(upto, self._known)
+            self._error, self._note = found.error, found.note
+            self._scrapes |= {(one.arm, f"{one.pod}{one.replica}", one.ts): one for one in found.scrapes}
+            self._known = upto
+        self._scrapes = {key: one for key, one in self._scrapes.items() if one.ts > at - 2 * CHUNK}
+        inside = tuple(one for one in self._scrapes.values() if since < one.ts <= at)
+        return Counters(at, inside, error=self._error, note=self._note)
+
+
+class RunOfThePast:
+    """One run, tick by tick."""
+
+    def __init__(self, server: Server, questions: Questions, weights: Weights, run: tuple[float, float]) -> None:
+        self._server, self._questions, self._weights = server, questions, weights
+        self._analysis = questions.manifest.canary.spec.analysis
+        self._began, self._ended = run
+        self._tapes: dict[str, _Tape] = {}
+        self._progress = Progress()
+
+    # ------------------------------------------------------------------------------------------------ what is not known
+
+    def notes(self, *, told: bool) -> list[str]:
+        """What the past does not tell, in sentences. `told`: the weights are those of the command line."""
+        found = [*self._about_copies(told=told)]
+        if missing := self._questions.lacking():
+            found.append(f"Taken to agree, since the file has no MetricTemplate for them: {', '.join(missing)}. Pairs of counters that these may have are not compared.")  # fmt: skip
+        if paired := self._questions.pairs:
+            found.append(f"Pairs of counters ({', '.join(paired)}) are asked of --metrics-server, whatever the address of their templates.")
+        return found
+
+    def _about_copies(self, *, told: bool) -> list[str]:
+        part = copied(self._analysis)
+        if self._questions.manifest.uncopied:
+            return [f"Not replayed: {self._questions.manifest.uncopied}."]
+        if not part:
+            return []
+        first = next(((began, ended) for began, ended in self._weights.copies if began < self._ended and ended > self._began), None)
+        if first is None:
+            known = "--weights has none" if told else "the canary answered none at weight 0, or all of them were lost"
+            return [f"No copies before the first weight: {known}. Prometheus keeps no record of mirrored traffic."]
+        source = (
+            "--weights says so"
+            if told
+            else "so long the canary answered requests at weight 0, as Prometheus keeps no record of mirrored traffic"
+        )
+        between = f"from {_time(max(first[0], self._began))} to {_time(min(first[1], self._ended))}"
+        return [f"Copies of {part} % of the requests {between}: {source}; how many were copied is what the manifest says today."]
+
+    # ---------------------------------------------------------------------------------------------------------- the run
+
+    async def begun(self) -> Replay:
+        """The run before its first look. Raises what the first questions raise."""
+        copies = self._weights.copying(self._began + 1)
+        history = await arms.history(self._server.series, self._questions.arms(), at=self._began)
+        if history.error:
+            raise self._server.lost or Rejected(f"the primary's past cannot be had: {history.error}")
+        past = {name: await pairs.history(self._asks(name), self._spec(name), at=self._began) for name in self._questions.pairs}
+        replayed = Replay(self._analysis, self._began, replace(history, pairs=past))
+        replayed.anchor(await self._counters(self._began, self._began - FIRST_WINDOW, copies=copies), copies=copies)
+        return replayed
+
+    async def events(self, replayed: Replay) -> AsyncIterator[Look | Stepped]:
+        """Looks and steps, in the order of time, until the run ended or both judges have decided."""
+        interval, weights = self._analysis.interval_seconds, self._weights
+        look, step = self._began + replayed.spacing, self._began + interval
+        while min(look, step) <= self._ended and not replayed.over:
+            now = min(look, step)
+            if look <= now:
+                look += replayed.spacing
+                copies = weights.copying(now)
+                counters = await self._counters(now, replayed.since(now, copies=copies), copies=copies)
+                part = copied(self._analysis) if copies else 0
+                if replayed.own is None and (seen := replayed.look(counters, weights.at(now), part)) is not None:
+                    yield seen
+            if step <= now:
+                step += interval
+                if not replayed.stepping:
+                    continue
+                yield replayed.step(now, await self._checks(now), weights.at(now))
+        self._progress.clear()
+
+    # ----------------------------------------------------------------------------------------------------- its counters
+
+    async def _counters(self, at: float, since: float, *, copies: bool) -> Counters:
+        """The requests of both versions, or the copies, and what templates count beside them."""
+        found = await self._tape("copies" if copies else "", self._main(copies=copies), at).counters(at, since)
+        if found.error:
+            raise self._server.lost or Rejected(f"the counters cannot be had: {found.error}")
+        counted = {}
+        for name in self._questions.pairs:
+            counted[name] = await self._tape(f"pair {name}", self._pair(name), at).counters(at, since)
+        if self._server.lost is not None:
+            raise self._server.lost
+        return replace(found, pairs=counted)
+
+    def _tape(self, name: str, ask: Ask, at: float) -> _Tape:
+        """One for each kind, begun when it is first needed: in the stage of copies somebody else may count them."""
+        if name not in self._tapes:
+            self._tapes[name] = _Tape(ask, known=at - FIRST_WINDOW, ended=self._ended)
+        return self._tapes[name]
+
+    def _main(self, *, copies: bool) -> Ask:
+        async def ask(upto: float, known: float) -> Counters:
+            self._progress.show(f"asking for {upto - self._began:.0f} of {self._ended - self._began:.0f} s")
+            found = await arms.counters(self._server.series, self._questions.arms(copies=copies), at=upto, since=known)
+            self._progress.clear()
+            return found
+
+        return ask
+
+    def _pair(self, name: str) -> Ask:
+        return lambda upto, known: pairs.counters(self._asks(name), self._spec(name), at=upto, since=known)
+
+    def _spec(self, name: str) -> MetricTemplateSpec:
+        return self._questions.pairs[name].spec
+
+    def _asks(self, name: str) -> dict[Side, arms.Ask]:
+        """How each version's side of a pair is asked; the operator takes so many pairs, and refuses the others."""
+        if [*self._questions.pairs].index(name) >= pairs.MOST:
+            return dict.fromkeys(pairs.SIDES, _refused)
+        metric = next(one for one in self._analysis.metrics if one.name == name)
+        about: dict[str, Any] = {"interval": "", "variables": metric.template_variables}
+        return {side: partial(self._server.rendered, arm=side, **about) for side in pairs.SIDES}
+
+    # ------------------------------------------------------------------------------------------------------- its checks
+
+    async def _checks(self, at: float) -> list[Check]:
+        found = await asyncio.gather(*(self._check(metric, at) for metric in self._analysis.metrics))
+        return [check for checks in found for check in checks]
+
+    async def _check(self, metric: Metric, at: float) -> list[Check]:
+        """The checks of one metric: its built-in query, and those that its author wrote."""
+        router, found = self._questions.router, []
+        unit = router.duration_unit_ms if metric.name == "request-duration" else 1.0
+        if metric.builtin:
+            mine = await self._sample(metric, router.builtin_queries[metric.name], at, unit)
+            theirs = await self._sample(metric, self._questions.arms().checks[metric.name], at, unit)
+            primary = judge(metric, MetricSource.BUILTIN, theirs)
+            found.append(Check(metric, judge(metric, MetricSource.BUILTIN, mine), mine.value, primary))
+        if metric.query:
+            sample = await self._sample(metric, metric.query, at, 1.0)
+            found.append(Check(metric, judge(metric, MetricSource.QUERY, sample), sample.value))
+        if query := self._questions.query(metric):
+            sample = await self._sample(metric, query, at, 1.0)
+            found.append(Check(metric, judge(metric, MetricSource.TEMPLATE, sample), sample.value))
+        return found
+
+    async def _sample(self, metric: Metric, template: str, at: float, unit: float) -> Sample:
+        try:
+            about: dict[str, Any] = {"interval": metric.interval_effective, "variables": metric.template_variables}
+            sample = picked(await self._server.rendered(template, at, **about), template)
+        except Unreachable:
+            raise
+        except (CanaryError, TemplateError) as error:
+            return Sample(error=str(error), query=template)
+        return sample if sample.value is None else replace(sample, value=sample.value * unit)
+
+
+async def _refused(template: str, at: float) -> list[Any]:  # noqa: ARG001
+    raise Rejected(f"a canary may have {pairs.MOST} pairs of counters, and this is one more", hint="make it role: informational")
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
