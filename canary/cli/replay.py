@@ -126,7 +126,12 @@ def _listed(text: str, manifest: Manifest, between: tuple[float, float]) -> Weig
     if COPIES in words and not copied(manifest.canary.spec.analysis):
         raise click.UsageError(f"--weights {text!r}: this Canary gets no copies; add --set mirror=true")
     moments = [*(moment for moment, _ in points), max(between[1], points[-1][0])]
-    return Weights(tuple(points), tuple(stretch for word, stretch in zip(words, pairwise(moments), strict=True) if word == COPIES))
+    copies: list[tuple[float, float]] = []
+    for word, (began, ended) in zip(words, pairwise(moments), strict=True):
+        if word == COPIES:
+            longer = copies and copies[-1][1] == began
+            copies[-1:] = [(copies[-1][0], ended)] if longer else [*copies[-1:], (began, ended)]
+    return Weights(tuple(points), tuple(copies))
 
 
 # ---------------------------------------------------------------------------------------------------- what people see

@@ -118,6 +118,7 @@ def test_when_copies_came_may_be_said(prometheus, tmp_path, capsys):
         head, looks, _, _ = told(capsys)
         assert {one["copied"] for one in looks} == {100}
         assert "--weights says so" in head["notes"][0]
+        assert head["to"] == END
     assert replay(prometheus, manifest(tmp_path), "--weights", "copies,10") == 2
     assert "add --set mirror=true" in capsys.readouterr().err
 
