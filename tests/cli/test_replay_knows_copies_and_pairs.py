@@ -1,5 +1,6 @@
 """`canary replay` of mirrored runs and of templates with pairs of counters: what the operator counted, and what no Prometheus remembers."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import yaml
 from canary.core.forecast.weights import GRID, Weights, with_copies
 from tests.cli.forecasts import BEGAN, canary, lines, manifest
 from tests.forecast.prometheus import Mesh, Prometheus
+from tests.metrics import counted_world
+from tests.testbed import tools
+from tests.testbed.absence import absent
 
 pytestmark = pytest.mark.slow
 
@@ -223,3 +227,40 @@ def test_a_pair_too_many_is_refused_as_by_the_operator(prometheus, tmp_path, cap
     assert replay(prometheus, with_templates(manifest(tmp_path, metrics=metrics), *templates), "--json") == 3
     *_, end = told(capsys)
     assert "3 pairs of counters, and this is one more" in end["reason"]
+
+
+# ------------------------------------------------------------------------------------------------------- a real Prometheus
+
+
+def page(series):
+    """The text format: all points of all series, with their times."""
+    lines = []
+    for name, rows in series.items():
+        for row in rows:
+            labels = ",".join(f'{label}="{value}"' for label, value in row.labels.items())
+            lines += [f"{name}{{{labels}}} {value} {round(ts * 1000)}" for ts, value in zip(row.times, row.values, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_real_prometheus_tells_copies_and_pairs(tmp_path, capsys):
+    if reason := tools.missing(["prometheus"]):
+        absent(reason)
+    began = time.time() // 15 * 15 - 900
+    users, memory = began + 180, Prometheus()
+    climbing = lambda ts: 0 if ts <= users else 20  # noqa: E731
+    mesh = Mesh(memory)
+    copies = lambda ts: 100 if began < ts <= users else 0  # noqa: E731
+    mesh.go_on(began - 1500, began + 840, rate=300, weight=climbing, copied=copies, jobs={"canary": 0.001, "primary": 0.001})
+    mesh.weights([(began - 600 + 15 * at, climbing(began - 600 + 15 * at)) for at in range(97)])
+    path = with_templates(manifest(tmp_path, mirror=True, **PAIRED), TEMPLATE)
+    with counted_world.prometheus(tmp_path, page(memory.series), ready="flagger_canary_weight") as url:
+        ask = ("replay", "--manifest", path, "--metrics-server", url, "--from", began - 500, "--to", began + 800, "--json")
+        assert canary(*ask) == 3, "20 % for ten minutes is not the top weight"
+        head, looks, _, end = told(capsys)
+        assert canary(*ask, "--set", "maxWeight=20") == 0
+    assert abs(head["from"] - began) <= GRID
+    assert [one["copied"] for one in looks] == sorted((one["copied"] for one in looks), reverse=True)
+    assert looks[0]["copied"] == 100
+    assert end["copies"]["requests"] > 30_000
+    assert len(counting(looks)) > 30
+    assert looks[-1]["evidence"]["pair/jobs"]["canaryRequests"] > 10_000
