@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from canary.core.model import Severity
+from canary.core.telling import Severity
 
 
 @dataclass(frozen=True, slots=True)

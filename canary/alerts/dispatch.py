@@ -19,7 +19,7 @@ from canary.api.canary import Canary
 from canary.api.status import CheckStatus, Verdict
 from canary.core.errors import CanaryError, Rejected, Retryable
 from canary.core.evidence import shortened
-from canary.core.model import Severity
+from canary.core.telling import Severity
 from canary.kube.cluster import Cluster
 from canary.kube.resource import ALERT_PROVIDERS, SECRETS
 

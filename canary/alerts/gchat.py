@@ -6,7 +6,7 @@ from html import escape
 
 from canary.alerts.base import Alert, Channel
 from canary.alerts.chat import post_json
-from canary.core.model import Severity
+from canary.core.telling import Severity
 
 
 class GoogleChatSender:

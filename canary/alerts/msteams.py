@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from canary.alerts.base import Alert, Channel
 from canary.alerts.chat import post_json
-from canary.core.model import Severity
+from canary.core.telling import Severity
 
 
 class TeamsSender:

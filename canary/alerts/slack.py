@@ -8,7 +8,7 @@ from typing import Any
 from canary.alerts.base import Alert, Channel
 from canary.alerts.chat import post_json
 from canary.core.errors import Rejected
-from canary.core.model import Severity
+from canary.core.telling import Severity
 
 
 def slack_payload(channel: Channel, alert: Alert, *, good: str = "good", bad: str = "danger") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from canary.api.common import (
     seconds_or,
 )
 from canary.api.matches import AnalysisMatch
-from canary.api.sequential import JUDGED_TOP_WEIGHT, Judge, Sequential
+from canary.api.sequential import FRESH_RULES, FRESH_TOP_WEIGHT, JUDGED_TOP_WEIGHT, Baseline, Judge, Sequential
 
 DEFAULT_INTERVAL_SECONDS: Final = 60.0
 """For an interval that is missing or no duration (upstream)."""
@@ -294,7 +294,7 @@ SCHEDULE_RULE: Final[dict[str, Any]] = {"oneOf": [{"required": ["interval", "thr
 class Analysis(Model):
     """How a release advances, what is checked at each step, and what a failed check means."""
 
-    model_config = ConfigDict(json_schema_extra=SCHEDULE_RULE)
+    model_config = ConfigDict(json_schema_extra=SCHEDULE_RULE | {"x-kubernetes-validations": FRESH_RULES})
 
     interval: Interval = ""
     """Time between two checks, at least 1s."""
@@ -332,6 +332,8 @@ class Analysis(Model):
     """What a verdict against the new version does: rollback (the default), or hold, which keeps the weights, alarms once and waits for a person."""
     judge: Judge = Judge.THRESHOLD
     """Who decides: threshold (the default, counted checks), guarded (so, unless the primary fails too; evidence sooner), or sequential (evidence)."""
+    baseline: Baseline = Baseline.PRIMARY
+    """What evidence compares with: primary (the default), or fresh, a copy of the old version that starts with the canary and has its size."""
     sequential: Sequential = Field(default_factory=Sequential)
     """How evidence against the primary is weighed, where `judge` is not threshold."""
 
@@ -347,12 +349,14 @@ class Analysis(Model):
 
     @property
     def max_weight_effective(self) -> int:
-        """Weight at which promotion starts: the last of `stepWeights` (at most 100), else `maxWeight`, else 100 (50 if evidence decides)."""
+        """Weight at which promotion starts: the last of `stepWeights` (at most 100), else `maxWeight`, else 100 (if evidence decides 50, or 33)."""
         if self.step_weights:
             return min(TOTAL_WEIGHT, self.step_weights[-1])
         if self.max_weight > 0:
             return self.max_weight
-        return JUDGED_TOP_WEIGHT if self.judge is Judge.SEQUENTIAL else TOTAL_WEIGHT
+        if self.judge is not Judge.SEQUENTIAL:
+            return TOTAL_WEIGHT
+        return FRESH_TOP_WEIGHT if self.baseline is Baseline.FRESH else JUDGED_TOP_WEIGHT
 
     @property
     def primary_ready_percent(self) -> int:

@@ -135,7 +135,14 @@ class CanarySpec(Model):
             "anyOf": [
                 {"required": ["analysis"]},
                 {"required": ["canaryAnalysis"], "properties": {"canaryAnalysis": SCHEDULE_RULE}},
-            ]
+            ],
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"!has(self.{key}) || !has(self.{key}.baseline) || self.{key}.baseline != 'fresh' || self.targetRef.kind == 'Deployment'",
+                    "message": "baseline: fresh needs a target of kind Deployment, of which a second copy can be made",
+                }
+                for key in ("analysis", "canaryAnalysis")
+            ],
         }
     )
 
@@ -192,6 +199,11 @@ class CanarySpec(Model):
         return f"{self.target_ref.name}-primary"
 
     @property
+    def baseline_name(self) -> str:
+        """Name of the fresh copy of the old version: the target's with `-baseline`."""
+        return f"{self.target_ref.name}-baseline"
+
+    @property
     def apex_name(self) -> str:
         """Name of the Service that callers use and of the mesh objects: `service.name`, or else the target's name."""
         return (self.service.name if self.service is not None else "") or self.target_ref.name
@@ -205,6 +217,11 @@ class CanarySpec(Model):
     def apex_canary_name(self) -> str:
         """Name of the Service of the canary."""
         return f"{self.apex_name}-canary"
+
+    @property
+    def apex_baseline_name(self) -> str:
+        """Name of the Service of the fresh copy of the old version."""
+        return f"{self.apex_name}-baseline"
 
     @property
     def progress_deadline(self) -> int:

@@ -29,7 +29,7 @@ from canary.api.common import (
     is_empty,
 )
 from canary.api.parsing import parse_object
-from canary.api.status import RunRow, VerdictText
+from canary.api.status import BaselineStatus, RunRow, VerdictText
 
 
 class RunPhase(enum.StrEnum):
@@ -198,6 +198,8 @@ class CanaryRunStatus(Status):
     """What each check said over the whole run."""
     history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()
     """The run tick by tick; very long runs are thinned, and keep what went wrong and what moved."""
+    baseline: BaselineStatus | None = None
+    """What the canary was compared with; absent where that was the primary and nobody had asked for anything else."""
     source: SourceInfo | None = None
     """The commit that the version was delivered from, where nobody knew it when the run began and it was found in a sink's repository."""
     effects: Annotated[tuple[EffectStatus, ...], Field(exclude_if=is_empty)] = ()

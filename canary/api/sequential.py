@@ -16,6 +16,8 @@ from canary.api.common import Model, Number, seconds_or
 
 JUDGED_TOP_WEIGHT: Final = 50
 """Where an adaptive release tops out without `maxWeight`: both versions are then equally well observed."""
+FRESH_TOP_WEIGHT: Final = 33
+"""The same with a fresh baseline: canary, baseline and what is left to the primary are then loaded alike."""
 HIGHEST_TOP_WEIGHT: Final = 95
 """Above this, too little of the traffic is left to compare with."""
 HIGHEST_ALPHA: Final = 0.5
@@ -34,6 +36,39 @@ class Judge(enum.StrEnum):
     THRESHOLD = "threshold"
     GUARDED = "guarded"
     SEQUENTIAL = "sequential"
+
+
+class Baseline(enum.StrEnum):
+    """What evidence compares the new version with: the primary, or a copy of it that is begun with the canary."""
+
+    PRIMARY = "primary"
+    FRESH = "fresh"
+
+
+_FRESH: Final = "!has(self.baseline) || self.baseline != 'fresh' || "
+FRESH_RULES: Final = [
+    {
+        "rule": f"{_FRESH}has(self.judge) && self.judge != 'threshold'",
+        "message": "baseline: fresh is compared by evidence: add judge: guarded or sequential",
+    },
+    {
+        "rule": f"{_FRESH}!has(self.mirror) || !self.mirror",
+        "message": "baseline: fresh gets requests and no copies of them: remove mirror, or baseline",
+    },
+    {
+        "rule": f"{_FRESH}!has(self.match) || size(self.match) == 0",
+        "message": "baseline: fresh needs requests like the canary's, and match sends other ones there: remove match, or baseline",
+    },
+    {
+        "rule": f"{_FRESH}!has(self.iterations) || self.iterations <= 0.0",
+        "message": "baseline: fresh needs a weighted release, and iterations make another: use stepWeight or stepWeights",
+    },
+    {
+        "rule": f"{_FRESH}!has(self.sessionAffinity)",
+        "message": "baseline: fresh does not go with sessionAffinity: a cookie keeps users on the canary and nobody on the baseline",
+    },
+]
+"""What contradicts a fresh baseline, for the API server; `canary.api.validation` says the same of objects that it has not seen."""
 
 
 class OnInconclusive(enum.StrEnum):

@@ -68,6 +68,10 @@ Texts = Annotated[tuple[Text, ...], Field(exclude_if=is_empty)]
 """Texts that are left out of the written status while there are none."""
 
 
+FRESH, PRIMARY = "fresh", "primary"
+"""Values of `BaselineStatus.compared`."""
+
+
 class RunRow(Status):
     """One tick of a run that measured something, asked a gate or moved traffic."""
 
@@ -135,6 +139,22 @@ class JudgeStatus(Status):
     """The evidence, for the judge alone."""
 
 
+class BaselineStatus(Status):
+    """What the canary is compared with, where the analysis asks for a fresh copy of the old version."""
+
+    compared: Text
+    """fresh, or primary once the fresh copy was given up; that is final for the run."""
+    reason: OptionalText = ""
+    """Why the fresh copy was given up."""
+    weight: OptionalCount = 0
+    """Share of the traffic that the operator last gave to the fresh copy, in percent; the primary's share includes it."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there is a fresh copy, as far as this run goes."""
+        return self.compared == FRESH
+
+
 class RunStatus(Status):
     """The run under way, or the last one. Fixed and stored before any traffic moves."""
 
@@ -176,6 +196,8 @@ class RunStatus(Status):
     """The run has ended, and its post-rollout hooks are yet to be called."""
     checks: Annotated[tuple[CheckTotals, ...], Field(exclude_if=is_empty)] = ()
     """What each check has said in the run so far."""
+    baseline: BaselineStatus | None = None
+    """What the canary is compared with; absent where that is the primary and nobody asked for anything else."""
     judge: JudgeStatus | None = None
     """What the judge knows, where evidence takes part; gone once the run has ended."""
     history: Annotated[tuple[RunRow, ...], Field(exclude_if=is_empty)] = ()

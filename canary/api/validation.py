@@ -16,7 +16,7 @@ from canary.api.analysis import SHORTEST_INTERVAL_SECONDS, Analysis, Metric, Rol
 from canary.api.canary import PROVIDERS, SCALER_KINDS, TARGET_KINDS, Canary, CanarySpec
 from canary.api.common import INTERVAL_PATTERN, parse_duration
 from canary.api.errors import Level, Problem, did_you_mean
-from canary.api.sequential import HIGHEST_ALPHA, HIGHEST_TOP_WEIGHT, Judge
+from canary.api.sequential import HIGHEST_ALPHA, HIGHEST_TOP_WEIGHT, Baseline, Judge
 
 MAX_PORT = 65535
 _TOLERATED_HOOKS = (WebhookType.EVENT, WebhookType.POST_ROLLOUT)
@@ -34,7 +34,7 @@ def review(canary: Canary, *, provider: str, no_cross_namespace_refs: bool) -> l
     spec = canary.spec
     found = [*_refs(spec), *_provider(spec, provider), *_service(spec, provider), *_schedule(spec, provider)]
     found += [*_numbers(spec.analysis), *_durations(spec.analysis), *_checks(spec.analysis), *_affinity(spec.analysis)]
-    found += _judge(spec.analysis, provider)
+    found += [*_judge(spec.analysis, provider), *_baseline(spec)]
     if no_cross_namespace_refs:
         found += _cross_namespace(canary)
     if spec.progress_deadline_seconds is not None and spec.progress_deadline_seconds < 0:
@@ -286,6 +286,26 @@ def _sequential_release(analysis: Analysis) -> Iterator[Problem]:
         why = "a cookie keeps users on the canary, whatever its weight"
         hint = "remove sessionAffinity, or use judge: guarded"
         yield Problem("spec.analysis.sessionAffinity", f"does not go with judge: sequential: {why}", hint)
+
+
+def _baseline(spec: CanarySpec) -> Iterator[Problem]:
+    """A fresh baseline gets requests like the canary's, and only evidence looks at it. What no judge can compare, `_judge` has refused."""
+    analysis, path = spec.analysis, "spec.analysis.baseline"
+    if analysis.baseline is not Baseline.FRESH:
+        return
+    if spec.skip_analysis:
+        yield Problem(path, "fresh is not used: skipAnalysis is set, so that nothing is compared", "remove one of them", Level.WARNING)
+    if spec.target_ref.kind != "Deployment":
+        yield Problem(path, f"fresh needs a second copy of the old version, and a {spec.target_ref.kind} has none", "remove baseline")
+    if analysis.judge is Judge.THRESHOLD:
+        yield Problem(path, "fresh is compared by evidence, and judge is threshold", "add judge: guarded or sequential, or remove baseline")
+    if analysis.mirror:
+        hint = "remove mirror, or baseline"
+        yield Problem("spec.analysis.mirror", "does not go with baseline: fresh, which gets requests and no copies of them", hint)
+    if analysis.session_affinity is not None and analysis.judge is Judge.GUARDED:
+        why = "a cookie keeps users on the canary, and nobody on the baseline"
+        hint = "remove sessionAffinity, or baseline"
+        yield Problem("spec.analysis.sessionAffinity", f"does not go with baseline: fresh: {why}", hint)
 
 
 def _cross_namespace(canary: Canary) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from canary.api.analysis import WebhookType
 from canary.api.status import Phase
+from canary.core import baseline
 from canary.core.gates import first_refusal
 from canary.core.model import Readiness, Unknown
 from canary.core.revisions import at_promoted, has_changed, is_repairing
@@ -60,13 +61,16 @@ def routes_readable(t: Turn) -> End | None:
 
 def accept(t: Turn) -> End:
     """Ask the confirm-rollout gates; once they pass, scale the target up and start the run. Ends the tick in all cases."""
+    if end := baseline.in_the_way(t):
+        return end
     hook, _ = first_refusal(t, WebhookType.CONFIRM_ROLLOUT, phase=t.phase)
     if hook is not None:
         if t.phase is not Phase.WAITING:
             t.say(t.voice.gate_rollout(hook))
             t.update(phase=Phase.WAITING)
         return t.interval
-    t.say(t.voice.new_revision())
-    wake_target(t)
     begin(t, sole=t.sole)
+    t.say(t.voice.new_revision(fresh=t.fresh))
+    baseline.start(t)
+    wake_target(t)
     return AT_ONCE

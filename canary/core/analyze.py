@@ -15,7 +15,7 @@ from canary.api.status import CheckStatus, Phase, Verdict
 from canary.core import judged_checks
 from canary.core.evidence import LONGEST_QUERY, LONGEST_TEXT, shortened
 from canary.core.gates import first_refusal
-from canary.core.judged import deciding, judging
+from canary.core.judged import deciding
 from canary.core.model import MetricAsk, MetricSource, Sample
 from canary.core.times import precise
 from canary.core.turn import Turn
@@ -100,7 +100,7 @@ def _measure(t: Turn) -> list[_Check]:
         else:
             sample = answers[MetricAsk(index, source)]
             found.append(_Check(metric, source, judge(metric, source, sample), sample))
-    return _excused(t, found) if judging(t) and not deciding(t) else found
+    return _excused(t, found) if t.judging and not deciding(t) else found
 
 
 def _excused(t: Turn, checks: list[_Check]) -> list[_Check]:

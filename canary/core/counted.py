@@ -9,6 +9,7 @@ scraped for long), the first scrape only anchors: requests are lost, never inven
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 from collections import defaultdict
@@ -59,35 +60,48 @@ class Past:
     pairs: Mapping[str, tuple[Tick, ...]] = field(default_factory=dict)
 
 
+class Stage(enum.IntEnum):
+    """Of which two kinds of requests a look is: the canary's and the primary's, or what stands in for one of them."""
+
+    USERS = 0
+    COPIES = 1
+    """The canary gets copies of the primary's requests."""
+    BASELINE = 2
+    """A fresh baseline answers in the primary's place."""
+    ALONE = 3
+    """The fresh baseline has no requests: there is nothing to compare with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """Time of the last counted scrape (Unix milliseconds) by target; `common` is that of the last look, for targets without room.
 
-    `copies`: they are marks of who counts copies of requests. Where requests are counted elsewhere, the marks of one stage say nothing in
-    the other: its first look anchors anew.
+    `stage`: that of the look. Requests of another kind may be counted elsewhere, so that the marks of one stage say nothing in another: its
+    first look anchors anew.
     """
 
     common: int = 0
     by_target: Mapping[str, int] = field(default_factory=dict)
-    copies: bool = False
+    stage: Stage = Stage.USERS
 
     @classmethod
     def parse(cls, text: str) -> Marks:
         """From `text()`; no marks for a text that is none of ours."""
         try:
-            common, marks, *copies = json.loads(text)
-            return cls(int(common), {str(name): int(common) - int(age) for name, age in marks.items()}, bool(copies))
+            common, marks, *stage = json.loads(text)
+            known = {str(name): int(common) - int(age) for name, age in marks.items()}
+            return cls(int(common), known, Stage(stage[0]) if stage else Stage.USERS)
         except (ValueError, TypeError, AttributeError):
             return cls()
 
     def text(self) -> str:
         """JSON, at most 1.5 KiB: ages in milliseconds before `common`."""
         ages = {name: self.common - at for name, at in self.by_target.items()}
-        return json.dumps([self.common, ages, *([1] if self.copies else [])], separators=(",", ":"))
+        return json.dumps([self.common, ages, *([self.stage] if self.stage else [])], separators=(",", ":"))
 
-    def of_stage(self, *, copies: bool) -> Marks:
+    def of_stage(self, stage: Stage) -> Marks:
         """The same if they are of this stage, else none."""
-        return self if self.copies is copies else Marks(copies=copies)
+        return self if self.stage is stage else Marks(stage=stage)
 
     @property
     def since(self) -> float:
@@ -107,13 +121,13 @@ class Marks:
         for scrape in scrapes:
             name = _digest(target_of(scrape))
             merged[name] = max(merged.get(name, 0), _milliseconds(scrape.ts))
-        return Marks(max(self.common, _milliseconds(at)), _newest(merged), self.copies)
+        return Marks(max(self.common, _milliseconds(at)), _newest(merged), self.stage)
 
     def merged(self, other: Marks) -> Marks:
         """The later mark of every target; the newest are kept."""
         names = self.by_target.keys() | other.by_target.keys()
         later = {name: max(self.by_target.get(name, 0), other.by_target.get(name, 0)) for name in names}
-        return Marks(max(self.common, other.common), _newest(later), self.copies)
+        return Marks(max(self.common, other.common), _newest(later), self.stage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from canary.api.common import FINALIZER
 from canary.api.status import Phase
-from canary.core import workloads
+from canary.core import baseline, workloads
 from canary.core.model import PauseScaler, Readiness, Revert, SetFinalizer, Unknown, Workload
 from canary.core.runs import CANCELED, close
 from canary.core.turn import ASLEEP, AT_ONCE, End, Turn
@@ -38,6 +38,7 @@ def terminating(t: Turn) -> End | None:
             _revive(t)
         close(t, outcome=CANCELED, reason="the canary was deleted")
         t.update(phase=Phase.TERMINATING)
+        baseline.let_go(t)
         t.say(t.voice.terminating())
         return AT_ONCE
     return _revert(t)
@@ -59,6 +60,7 @@ def _revert(t: Turn) -> End:
         # the application went first: nothing to give anything back to, and the finalizer must not hang (Q45)
         return _gone(t)
     _revive(t)
+    baseline.let_go(t)
     if not _took_over(t, target):
         message = target.message or "waiting for its pods"
         stuck = target.readiness is Readiness.STUCK

@@ -19,17 +19,17 @@ from statistics import median
 from typing import Any
 
 from canary.api.analysis import OnFailure
-from canary.api.sequential import Judge, Steps
-from canary.api.status import JudgeStatus, Phase
+from canary.api.sequential import Baseline, Judge, Steps
+from canary.api.status import JudgeStatus
 from canary.core import judged_checks
-from canary.core.counted import Counters, Fresh, Marks, Past, fresh
+from canary.core.counted import Counters, Fresh, Marks, Past, Stage, fresh
 from canary.core.evidence import shortened
 from canary.core.judge import Deltas, JudgeConfig, SequentialJudge
 from canary.core.paired import paired
 from canary.core.rollback import begin_rollback, condemn, signaled
-from canary.core.strategies import Strategy
 from canary.core.times import precise, remaining
 from canary.core.turn import End, Turn
+from canary.core.weights import beside
 
 USUAL_SPACING = 15.0
 """Seconds between two looks while the spacing of scrapes is unknown, and at most."""
@@ -55,16 +55,18 @@ class Wish:
     weight: int = 0
 
 
-def judging(t: Turn) -> bool:
-    """Whether evidence takes part: there must be weights, and a primary to compare with."""
-    if t.analysis.judge is Judge.THRESHOLD or t.sole or t.canary.spec.skip_analysis:
-        return False
-    return t.in_run and t.snapshot.has_weights and t.strategy is Strategy.CANARY
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Under which weights the news came (percent), and of which requests they are."""
+
+    stage: Stage
+    weight: int
+    baseline: int = 0
 
 
 def deciding(t: Turn) -> bool:
     """Whether weight and promotion follow the evidence."""
-    return t.analysis.judge is Judge.SEQUENTIAL and judging(t)
+    return t.analysis.judge is Judge.SEQUENTIAL and t.judging
 
 
 # ------------------------------------------------------------------------------------------------ the rules
@@ -72,7 +74,7 @@ def deciding(t: Turn) -> bool:
 
 def look(t: Turn) -> End | None:
     """Take what was counted since the last look. Ends the tick when the evidence suffices for a rollback, or before it can begin."""
-    if not judging(t) or t.run is None:
+    if not t.judging or t.run is None:
         return None
     before = t.run.judge or JudgeStatus()
     if before.verdict == ROLLBACK:  # a status of an earlier version, which stored no `run.held`
@@ -92,7 +94,7 @@ def look(t: Turn) -> End | None:
 
 def awake(t: Turn, end: End) -> End:
     """The end of the tick, with the next look no later than it is due."""
-    if not t.looking or end.wake_after is None or not judging(t) or t.phase not in (Phase.PROGRESSING, Phase.WAITING_PROMOTION):
+    if not t.looking or end.wake_after is None or not t.judging or not t.analysed:
         return end
     return End(min(end.wake_after, _left(t)))
 
@@ -100,7 +102,7 @@ def awake(t: Turn, end: End) -> End:
 def wish(t: Turn) -> Wish:
     """What the last look asked for."""
     judge = t.run.judge if t.run is not None else None
-    if judge is None or judge.verdict not in (ON, PROMOTE) or (t.routes.mirrored and not Marks.parse(judge.marks).copies):
+    if judge is None or judge.verdict not in (ON, PROMOTE) or (t.routes.mirrored and Marks.parse(judge.marks).stage is not Stage.COPIES):
         return Wish()  # a weight from before the first copy would end them before anything is seen
     return Wish(judge.verdict == PROMOTE, min(judge.weight, t.analysis.max_weight_effective))
 
@@ -129,7 +131,7 @@ def _left(t: Turn) -> float:
 
 def _look(t: Turn, before: JudgeStatus) -> bool:
     """Look, and store what was seen. Whether the evidence suffices against the canary."""
-    config = judged_checks.config_of(t.analysis)
+    config = judged_checks.config_of(t.analysis, baseline=Baseline.FRESH if t.fresh else Baseline.PRIMARY)
     judge = _restored(config, before.state)
     convinced = False
     if judge is None:
@@ -155,10 +157,12 @@ def _restored(config: JudgeConfig, state: str) -> SequentialJudge | None:
 
 def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
     """The first look: the primary's past, and where the counters stand. Without either there is no judge yet."""
-    _, copies = _stage(t)
-    counters, past = t.counted(0.0, past=True, copies=copies)
+    seen = _seen(t)
+    if seen.stage is Stage.ALONE:
+        return before.model_copy(update={"verdict": HOLD, "reason": f"Holding: no verdict without data: {_alone(seen)}.", "state": ""})
+    counters, past = t.counted(0.0, stage=seen.stage, past=True)
     assert past is not None
-    news = _news(counters, Marks(copies=copies))
+    news = _news(counters, Marks(stage=seen.stage))
     if isinstance(news, str) or past.error:
         error = news if isinstance(news, str) else past.error
         return before.model_copy(
@@ -182,22 +186,24 @@ def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: Sequent
 
     Without news it is left alone for a while: proxies are not scraped at our pace.
     """
-    weight, copies = _stage(t)
+    seen = _seen(t)
     known = Marks.parse(before.marks)
-    marks = known.of_stage(copies=copies)
+    marks = known.of_stage(seen.stage)
     if marks is not known:
-        before = before.model_copy(update={"weight": weight})
-    counters, _ = t.counted(marks.since, past=False, copies=copies)
+        before = before.model_copy(update={"weight": seen.weight})
+    alone = _alone(seen) if seen.stage is Stage.ALONE else ""
+    counters = Counters(t.now, error=alone) if alone else t.counted(marks.since, stage=seen.stage, past=False)[0]
     news = _news(counters, marks)
-    note = news if isinstance(news, str) else counters.note
+    note = "" if alone else news if isinstance(news, str) else counters.note
     counted = before.counted_at.timestamp() if before.counted_at is not None else 0.0
     deltas = news.deltas if isinstance(news, Fresh) and news.newest is not None else None
-    if deltas is None and t.now - counted < _patience(before):
+    if deltas is None and not alone and t.now - counted < _patience(before):
         return before.model_copy(update={"marks": _noticed(marks, news).text()}), False
     # a clock that was set back must not make the judge deaf: its time goes on, from look to look
     now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
-    tick, lacking = (deltas or Deltas(None, None)).tick(now, weight), ""
-    tick = replace(tick, copied=t.snapshot.copied if copies and not weight else 0)
+    tick, lacking = (deltas or Deltas(None, None)).tick(now, seen.weight), alone
+    copied = t.snapshot.copied if seen.stage is Stage.COPIES and not seen.weight else 0
+    tick = replace(tick, copied=copied, baseline=seen.baseline)
     kept = news.marks if isinstance(news, Fresh) else marks
     if deltas is not None:
         pairs = paired(counters, marks, kept)
@@ -228,12 +234,24 @@ def _news(counters: Counters, marks: Marks) -> Fresh | str:
         return str(error)
 
 
-def _stage(t: Turn) -> tuple[int, bool]:
-    """Under which weight the news came, and whether they are of copies: what was stored, since routes may have been moved meanwhile."""
+def _seen(t: Turn) -> Seen:
+    """What the news are of. Weights are those that were stored, since routes may have been moved meanwhile.
+
+    A fresh baseline takes the primary's place with its first requests. One that has lost its pods answers nobody, or with errors, before that is
+    stored: what came since the last look is left out.
+    """
     stored = t.snapshot.canary.status.run
     if stored is None or stored.weight is None:
-        return t.routes.canary, t.routes.mirrored
-    return stored.weight, stored.mirrored
+        return Seen(Stage.COPIES if t.routes.mirrored else Stage.USERS, t.routes.canary)
+    if stored.mirrored or not t.fresh or not stored.weight:
+        return Seen(Stage.COPIES if stored.mirrored else Stage.USERS, stored.weight)
+    share = t.baseline_had if t.baseline_answers else 0
+    return Seen(Stage.BASELINE if share else Stage.ALONE, stored.weight, share)
+
+
+def _alone(seen: Seen) -> str:
+    """Why there is nothing to compare with."""
+    return "the fresh baseline has no pod that answers" if beside(seen.weight) else "no share of the traffic is left for the fresh baseline"
 
 
 def _noticed(marks: Marks, news: Fresh | str) -> Marks:

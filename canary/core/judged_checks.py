@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from canary.api.analysis import Analysis, Metric, ThresholdRange
-from canary.api.sequential import HIGHEST_TOP_WEIGHT, Judge
+from canary.api.sequential import HIGHEST_TOP_WEIGHT, Baseline, Judge
 from canary.api.status import CheckStatus, Evidence, Verdict
 from canary.core.evidence import LONGEST_TEXT, shortened
 from canary.core.judge import Decision, JudgeConfig
@@ -30,13 +30,14 @@ _P99 = 1.0
 """Percent of requests above a 99th percentile."""
 
 
-def config_of(analysis: Analysis) -> JudgeConfig:
-    """The judge's settings. Raises JudgeConfigError for values that no API server has checked."""
+def config_of(analysis: Analysis, *, baseline: Baseline | None = None) -> JudgeConfig:
+    """The judge's settings; `baseline` is what a run is compared with in fact. Raises JudgeConfigError for values that no API server has checked."""
     given = {key: value for key, value in analysis.sequential.to_dict().items() if value not in ("", None)}
     given.pop("steps", None)  # a fixed schedule is the rules' own; the judge only says whether to go on
     if analysis.judge is Judge.GUARDED:
         given["onInconclusive"] = "hold"  # it promotes nothing, so that nothing is owed at a deadline
     given["maxWeight"] = max(1, min(HIGHEST_TOP_WEIGHT, analysis.max_weight_effective))
+    given["baseline"] = (analysis.baseline if baseline is None else baseline).value
     given["interval"] = analysis.interval_seconds
     given["thresholds"] = _thresholds(analysis)
     return JudgeConfig.from_spec(given)
@@ -94,7 +95,7 @@ def _check(t: Turn, config: JudgeConfig, name: str, numbers: Mapping[str, Any]) 
         source=SOURCE,
         weight=t.routes.canary,
         time=precise(t.now),
-        message=shortened(_sentence(name, numbers, n, bad), LONGEST_TEXT),
+        message=shortened(_sentence(name, numbers, n, bad, other=config.other), LONGEST_TEXT),
         evidence=Evidence(
             fail=_log10(against),
             passed=_log10(favour),
@@ -121,14 +122,14 @@ def _share(name: str, numbers: Mapping[str, Any]) -> float | None:
     return round(100 * part / whole, 4) if whole else None
 
 
-def _sentence(name: str, numbers: Mapping[str, Any], n: int, bad: int) -> str:
+def _sentence(name: str, numbers: Mapping[str, Any], n: int, bad: int, *, other: str) -> str:
     if name == SHARES:
         return f"{n} requests of the canary where its share promises {numbers.get('expected') or 0:.0f}"
     bound = numbers.get("boundMs")
     what = f"canary requests took longer than {bound:g} ms" if bound else "canary requests failed"
     if name.startswith(PREFIX):
         what = "counted of the canary are bad"
-    text = f"{bad} of {n} {what}, primary {numbers.get('primaryBad', 0)} of {numbers.get('primaryRequests', 0)}"
+    text = f"{bad} of {n} {what}, {other} {numbers.get('primaryBad', 0)} of {numbers.get('primaryRequests', 0)}"
     if numbers["fail"] >= SUSPICIOUS:
         text += f"; so far apart in fewer than 1 of {numbers['fail']:.3g} tolerable releases"
     return text

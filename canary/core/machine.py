@@ -27,6 +27,7 @@ from canary.core.promote import copy, finish, primary_in_promotion, shift, skip,
 from canary.core.rejected import held_back, rejected
 from canary.core.revisions import at_promoted, has_moved
 from canary.core.rollback import (
+    baseline_in_run,
     finish_rollback,
     primary_in_run,
     signaled_while_waiting,
@@ -144,7 +145,7 @@ _WAITING: tuple[Rule, ...] = (
 )  # fmt: skip
 _ANALYSIS: tuple[Rule, ...] = (
     upkeep, start_over, opened, finish_rollback, interrupted, primary_in_run, _moved, threshold,
-    target_in_run, skip, routes_readable, held, look, climb, not_due, advance,
+    target_in_run, baseline_in_run, skip, routes_readable, held, look, climb, not_due, advance,
 )  # fmt: skip
 _PROMOTING: tuple[Rule, ...] = (overheard, upkeep, copy, primary_in_promotion, routes_readable, target_in_promotion, shift)
 _FINALISING: tuple[Rule, ...] = (overheard, upkeep, primary_in_promotion, routes_readable, target_in_promotion, finish)

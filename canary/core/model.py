@@ -21,6 +21,7 @@ from canary.api.status import CanaryStatus, Phase, RunRow
 from canary.core.counted import Counters, Past
 from canary.core.delivery import Delivery, DeliveryAsk, Replicas, ReplicasAsk, WriteBack
 from canary.core.pin import Pin
+from canary.core.telling import Counter, Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class Snapshot:
     `kubernetes` provider, which knows no weights. `write_back` is the revert in Git of the run that failed last, where an
     engine delivers the target; `delivered` tells, at rest, whether one does.
     `rejected` says why the target's revision is not tried: it was rejected before and taken back in Git; empty otherwise.
+    `baseline`: the fresh copy of the old version, whose `revision` is the id of the run that it was made for; None when there is none, Unknown
+    when there cannot be one. `baseline_left`: something of it is ours to take away.
     `pin` is None where nobody wants a primary to begin with anything but the template.
     """
 
@@ -123,6 +126,8 @@ class Snapshot:
     write_back: WriteBack | None = None
     delivered: bool = False
     rejected: str = ""
+    baseline: Workload | Unknown | None = None
+    baseline_left: bool = False
     pin: Pin | None = None
 
 
@@ -163,11 +168,13 @@ class ProvidersAsk:
 class CountersAsk:
     """How many requests of both versions were counted since then (Unix time, seconds)? 0: where the counters stand.
 
-    `copies`: the canary gets copies of requests, which not every proxy counts where it counts requests.
+    `copies`: the canary gets copies of requests, which not every proxy counts where it counts requests. `baseline`: the old version is the
+    fresh copy of it, not the primary.
     """
 
     since: float
     copies: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +255,21 @@ class EnsureScaler:
     """Create the primary's autoscaler if missing; with `update`, bring it in line with the target's."""
 
     update: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureBaseline:
+    """Make a copy of the primary with the target's number of pods, and a Service for it, for this run; keep that number. Rejected if in the way.
+
+    The copy is never updated otherwise: one of another run is taken away and made anew. What does not let us make it does not end the tick.
+    """
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBaseline:
+    """Delete the fresh copy of the old version and then its Service, as far as they are ours. Emitted once no route names them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +362,8 @@ Effect = (
     EnsureServices
     | EnsurePrimary
     | EnsureScaler
+    | EnsureBaseline
+    | RemoveBaseline
     | PauseScaler
     | ScaleTarget
     | EnsureRoutes
@@ -351,45 +375,6 @@ Effect = (
     | SaveRun
     | CloseRun
 )
-
-
-class Severity(enum.StrEnum):
-    """Of an alert."""
-
-    INFO = "info"
-    WARN = "warn"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One event on the Canary, and, with `severity`, one alert of the same moment.
-
-    `message` follows upstream's shape (scripts grep it); `alert` replaces it in the chat when given. `kind` is our
-    specific CamelCase word (NewRevision, WeightAdvanced, CheckFailed, GateWaiting, Promoted, RolledBack, ...): the event's
-    `action`, while its `reason` stays `Synced`. `phase` is what the event webhook's payload carries. `once` notices are
-    posted only when they differ from the last one with the same kind (repeated waiting, suspension). `with_fields` adds the
-    facts of the canary to an alert, `with_checks` the checks that did not pass.
-    """
-
-    message: str
-    kind: str
-    phase: Phase
-    warning: bool = False
-    severity: Severity | None = None
-    alert: str = ""
-    with_fields: bool = False
-    once: bool = False
-    with_checks: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """One increment of `flagger_canary_successes_total` / `..._failures_total`. `analysis`: completed | skipped."""
-
-    success: bool
-    analysis: str
-    strategy: str  # canary | blue-green | ab-testing
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,38 +12,14 @@ from dataclasses import dataclass
 
 from canary.api.analysis import Webhook
 from canary.api.annotations import CHOICE
-from canary.api.canary import Canary
 from canary.api.status import Phase
-from canary.core.model import Notice, Severity
+from canary.core.speaker import Speaker
+from canary.core.telling import Notice, Severity
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """Speaks about one canary; `phase` is what event hooks are told."""
-
-    canary: Canary
-    phase: Phase
-
-    @property
-    def who(self) -> str:
-        """`<canary>.<namespace>`."""
-        return f"{self.canary.metadata.name}.{self.canary.metadata.namespace}"
-
-    @property
-    def target(self) -> str:
-        """`<target>.<namespace>`."""
-        return f"{self.canary.spec.target_name}.{self.canary.metadata.namespace}"
-
-    @property
-    def primary(self) -> str:
-        """`<target>-primary.<namespace>`."""
-        return f"{self.canary.spec.primary_name}.{self.canary.metadata.namespace}"
-
-    def _normal(self, kind: str, message: str, *, once: bool = False) -> Notice:
-        return Notice(message, kind, self.phase, once=once)
-
-    def _warning(self, kind: str, message: str, *, once: bool = False, severity: Severity | None = None) -> Notice:
-        return Notice(message, kind, self.phase, warning=True, once=once, severity=severity)
+class Voice(Speaker):
+    """Speaks about one canary."""
 
     # ------------------------------------------------------------------------------------------ around releases
 
@@ -102,10 +78,13 @@ class Voice:
 
     # ---------------------------------------------------------------------------------------------- a new run
 
-    def new_revision(self) -> Notice:
-        """A revision was accepted; its run begins."""
+    def new_revision(self, *, fresh: bool = False) -> Notice:
+        """A revision was accepted; its run begins, `fresh` if it is compared with a fresh copy of the old version."""
         message = f"New revision detected! Scaling up {self.target}"
         alert = f"New revision of {self.target}: its analysis begins."
+        if fresh:
+            message += f", and {self.baseline} to compare it with"
+            alert += " It is compared with a fresh copy of the old version."
         return Notice(message, "NewRevision", Phase.PROGRESSING, severity=Severity.INFO, alert=alert, with_fields=True)
 
     def restarted(self) -> Notice:
@@ -250,6 +229,11 @@ class Voice:
     def evidence_restarts(self) -> Notice:
         """The stored evidence does not fit the spec, or this program, any more."""
         return self._warning("EvidenceRestarts", f"Evidence for {self.who} begins anew: the analysis was edited in the middle of the run")
+
+    def baseline_given_up(self, why: str) -> Notice:
+        """There is no fresh copy of the old version to compare with; the run goes on without it."""
+        text = f"{self.who} is compared with its primary from now on, not with a fresh copy of the old version ({self.baseline}): {why}"
+        return self._warning("BaselineGivenUp", text, severity=Severity.WARN)
 
     def inconclusive(self, reason: str) -> Notice:
         """`maxDuration` passed without a verdict, and `onInconclusive` says hold."""

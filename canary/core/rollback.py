@@ -20,9 +20,10 @@ from canary.core import workloads
 from canary.core.evidence import shortened
 from canary.core.gates import rollback_wanted
 from canary.core.judged_checks import SOURCE
-from canary.core.model import Notice, Readiness
+from canary.core.model import Readiness
 from canary.core.revisions import is_repairing
 from canary.core.runs import fail
+from canary.core.telling import Notice
 from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.upkeep import park_target, wake_target
 from canary.core.weights import TOTAL
@@ -157,4 +158,12 @@ def target_in_run(t: Turn) -> End | None:
     elif target.readiness is Readiness.READY and (t.target_serves or empty):
         return None
     t.wait_for(f"canary {t.voice.target}", target.message)
+    return signaled(t) or t.interval
+
+
+def baseline_in_run(t: Turn) -> End | None:
+    """Before its first traffic a run waits for its fresh baseline too. Later it does not: the evidence waits instead."""
+    if not t.fresh or t.routes.canary > 0 or t.baseline_answers:
+        return None
+    t.wait_for(f"baseline {t.voice.baseline}", t.baseline.message if t.baseline is not None else "")
     return signaled(t) or t.interval

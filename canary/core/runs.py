@@ -10,10 +10,12 @@ from __future__ import annotations
 from canary.api.analysis import WebhookType
 from canary.api.sequential import Judge
 from canary.api.status import Phase, RunStatus
+from canary.core import baseline
 from canary.core.evidence import note
 from canary.core.gates import first_refusal, has_hooks
 from canary.core.hashing import run_id
-from canary.core.model import CloseRun, Counter, OpenRun
+from canary.core.model import CloseRun, OpenRun
+from canary.core.telling import Counter
 from canary.core.times import precise, whole
 from canary.core.turn import AT_ONCE, End, Turn
 from canary.core.upkeep import park_target
@@ -37,6 +39,7 @@ def new_run(t: Turn, *, sole: bool = False) -> RunStatus:
         weight=t.routes.canary,
         mirrored=t.routes.mirrored,
         sole=sole,
+        baseline=baseline.wanted(t, sole=sole),
     )
 
 
@@ -113,7 +116,7 @@ def close(t: Turn, *, outcome: str, reason: str, closing: bool = False) -> None:
         if not closing:
             return
         # refused before it began: there is no CanaryRun, yet its post-rollout hooks are called
-        t.update(run=new_run(t))
+        t.update(run=new_run(t).model_copy(update={"baseline": None}))
     else:
         run = note(t) or run
         t.do(CloseRun(run.id, outcome, reason, run.history))

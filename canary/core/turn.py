@@ -13,10 +13,11 @@ from typing import Any
 
 from canary.api.analysis import Analysis
 from canary.api.canary import Canary
+from canary.api.sequential import Baseline, Judge
 from canary.api.status import CanaryStatus, CheckStatus, Phase, RunStatus
 from canary.core import workloads
 from canary.core.cookies import cookies_for
-from canary.core.counted import Counters, Past
+from canary.core.counted import Counters, Past, Stage
 from canary.core.delivery import CONVERGED, Delivery, DeliveryAsk, Replicas, ReplicasAsk
 from canary.core.delivery import Answer as Converged
 from canary.core.model import (
@@ -24,16 +25,15 @@ from canary.core.model import (
     Answer,
     Ask,
     Cookies,
-    Counter,
     CountersAsk,
     Effect,
     HookAsk,
     HookResult,
     MetricAsk,
-    Notice,
     PastAsk,
     ProvidersAsk,
     ProvidersResult,
+    Readiness,
     Routes,
     Sample,
     SetRoutes,
@@ -44,7 +44,8 @@ from canary.core.model import (
 )
 from canary.core.notices import Voice
 from canary.core.strategies import Strategy, strategy_of
-from canary.core.weights import TOTAL
+from canary.core.telling import Counter, Notice
+from canary.core.weights import TOTAL, beside
 
 
 class MissingAnswersError(LookupError):
@@ -172,11 +173,63 @@ class Turn:
         return self.phase in (Phase.PROGRESSING, Phase.WAITING_PROMOTION, Phase.PROMOTING, Phase.FINALISING)
 
     @property
+    def analysed(self) -> bool:
+        """Whether a run is under way that has not been decided in favour of the new version."""
+        return self.phase in (Phase.PROGRESSING, Phase.WAITING_PROMOTION)
+
+    @property
     def sole(self) -> bool:
         """Whether the target carries all traffic because the primary cannot serve (or could not when that was decided)."""
         if self.in_run:
             return self.run is not None and self.run.sole
         return self.status.canary_weight == TOTAL
+
+    @property
+    def judging(self) -> bool:
+        """Whether evidence takes part: there must be weights, and a primary to compare with."""
+        if self.analysis.judge is Judge.THRESHOLD or self.sole or self.canary.spec.skip_analysis:
+            return False
+        return self.in_run and self.snapshot.has_weights and self.strategy is Strategy.CANARY
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the canary is compared with a fresh copy of the old version, as long as its analysis goes on."""
+        run = self.run
+        if run is None or run.baseline is None or not run.baseline.fresh or run.rolling_back or run.outcome:
+            return False
+        return self.analysed and self.judging and self.analysis.baseline is Baseline.FRESH
+
+    @property
+    def baseline(self) -> Workload | None:
+        """The fresh copy that was made for this run, if it is there."""
+        found = self.snapshot.baseline
+        return found if isinstance(found, Workload) and self.run is not None and found.revision == self.run.id else None
+
+    @property
+    def baseline_answers(self) -> bool:
+        """Whether the fresh copy may get requests: once it is ready, and from then on for as long as it has a pod that answers."""
+        copy = self.baseline
+        if copy is None or not workloads.serves(copy, kind=self.kind):
+            return False
+        return copy.readiness is Readiness.READY or self.baseline_had > 0
+
+    @property
+    def baseline_had(self) -> int:
+        """The share of the fresh copy as it was last stored."""
+        stored = self.snapshot.canary.status.run
+        same = stored is not None and self.run is not None and stored.id == self.run.id
+        return stored.baseline.weight if same and stored is not None and stored.baseline is not None else 0
+
+    def routed(self, canary: int, *, mirrored: bool = False, cookies: Cookies | None = None) -> Routes:
+        """The routes with this share of the canary. The fresh baseline's follows from it, so that whoever moves traffic need not know of it."""
+        share = beside(canary) if self.fresh and self.baseline_answers and not mirrored else 0
+        return Routes(TOTAL - canary, canary, mirrored, cookies or Cookies(), share)
+
+    def follow_baseline(self) -> None:
+        """Remember the share that the fresh baseline has now."""
+        run = self.run
+        if run is not None and run.baseline is not None and run.baseline.weight != self.routes.baseline:
+            self.update_run(baseline=run.baseline.model_copy(update={"weight": self.routes.baseline}))
 
     @property
     def voice(self) -> Voice:
@@ -202,9 +255,10 @@ class Turn:
         assert isinstance(answer, ProvidersResult)
         return answer
 
-    def counted(self, since: float, *, past: bool, copies: bool = False) -> tuple[Counters, Past | None]:
-        """Requests of both versions (or the canary's `copies`) since then, and with `past` the primary's last hour; asked together."""
-        counters, *rest = self._answers((CountersAsk(since, copies), *((PastAsk(),) if past else ())))
+    def counted(self, since: float, *, stage: Stage, past: bool) -> tuple[Counters, Past | None]:
+        """Requests of both versions in this stage since then, and with `past` the primary's last hour; asked together."""
+        ask = CountersAsk(since, copies=stage is Stage.COPIES, baseline=stage is Stage.BASELINE)
+        counters, *rest = self._answers((ask, *((PastAsk(),) if past else ())))
         assert isinstance(counters, Counters)
         return counters, next((answer for answer in rest if isinstance(answer, Past)), None)
 
@@ -260,7 +314,7 @@ class Turn:
         by strategy. Without a traffic object nothing is emitted: the Services of `EnsureServices` are all there is.
         """
         cookies = self._cookies(canary)
-        self.routes = Routes(TOTAL - canary, canary, mirrored, cookies)
+        self.routes = self.routed(canary, mirrored=mirrored, cookies=cookies)
         if self.snapshot.has_weights:
             self.do(SetRoutes(self.routes))
         self.update(
@@ -271,6 +325,7 @@ class Turn:
         if self.run is not None:
             highest = max(self.run.max_weight_reached, canary) if self.in_run else self.run.max_weight_reached
             self.update_run(weight=canary, mirrored=mirrored, max_weight_reached=highest)
+            self.follow_baseline()
 
     @property
     def cookies(self) -> Cookies:

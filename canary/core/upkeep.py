@@ -9,7 +9,7 @@ comes back only by promotion or by going back to the promoted revision.
 
 from __future__ import annotations
 
-from canary.core import workloads
+from canary.core import baseline, workloads
 from canary.core.model import (
     ALL_TO_PRIMARY,
     EnsurePrimary,
@@ -29,7 +29,9 @@ from canary.core.weights import TOTAL
 
 def upkeep(t: Turn) -> End | None:
     """Services, primary, autoscaler, apex, routes. Ends the tick only while a primary is being made again."""
+    baseline.judge_fate(t)
     t.routes = current_routes(t)
+    t.follow_baseline()
     if t.primary is None:
         return _without_primary(t)
     t.do(EnsureServices(apex=False))
@@ -38,11 +40,13 @@ def upkeep(t: Turn) -> End | None:
         t.do(EnsurePrimary(t.target.revision))
     if t.snapshot.has_scaler:
         t.do(EnsureScaler())
+    baseline.keep(t)
     if needs_target(t):
         lean_on_target(t)
     else:
         t.do(EnsureServices(apex=True))
         ensure_routes(t)
+    baseline.clear(t)
     return None
 
 
@@ -58,7 +62,7 @@ def current_routes(t: Turn) -> Routes:
             plain = ALL_TO_PRIMARY
     else:
         plain = live
-    return Routes(plain.primary, plain.canary, plain.mirrored, t.cookies)
+    return t.routed(plain.canary, mirrored=plain.mirrored, cookies=t.cookies)
 
 
 def _remembered(t: Turn) -> Routes:
@@ -95,6 +99,7 @@ def _without_primary(t: Turn) -> End | None:
         if workloads.parked(t.target, kind=t.kind):
             wake_target(t)
     lean_on_target(t)
+    baseline.clear(t)
     # the reviewed one is on its way: nothing to decide before it is there
     return t.interval if reviewed else None
 

@@ -34,6 +34,11 @@ def _next_entry(weight: int, entries: Sequence[int]) -> int:
     return min((entry for entry in entries if entry > weight), default=TOTAL)
 
 
+def beside(weight: int) -> int:
+    """The share of a fresh baseline beside a canary of this share: as much, as long as the primary keeps no less, so that its pods stay warm."""
+    return min(weight, (TOTAL - weight) // 2)
+
+
 def raised(weight: int, step: int) -> int:
     """The canary's share after one step, capped at all of the traffic."""
     return min(TOTAL, weight + step)

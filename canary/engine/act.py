@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from canary.api.status import CanaryStatus
 from canary.core import model
+from canary.engine.baselines import Baselines
 from canary.engine.observe import Sight
 from canary.engine.runs import Runs
 from canary.kube.compare import Wanted
@@ -25,6 +26,7 @@ class Actor:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
+        self.baselines = Baselines()
 
     async def apply(self, sight: Sight, decision: model.Decision) -> None:
         """Apply all effects in order. Raises the errors of `canary.core.errors`."""
@@ -40,12 +42,16 @@ class Actor:
                 await sight.target.ensure_primary(cluster, release, revision=revision, images=images)
             case model.EnsureScaler(update=update):
                 await autoscaler.ensure(cluster, release, update=update)
+            case model.EnsureBaseline(run_id=run_id):
+                await self.baselines.ensure(sight, run_id)
+            case model.RemoveBaseline():
+                await self.baselines.remove(sight)
             case model.PauseScaler(paused=paused):
                 await autoscaler.pause(cluster, release, paused=paused)
             case model.ScaleTarget(up=up):
                 await sight.target.scale(cluster, release, up=up)
             case model.EnsureRoutes(routes=routes) | model.SetRoutes(routes=routes):
-                await self._ensure(sight, sight.router.wanted(release, sight.live, routes))
+                await self._ensure(sight, self.baselines.routes(sight, routes))
             case model.Promote(revision=revision, configs=configs):
                 await sight.target.promote(cluster, release, revision=revision, configs=configs)
             case model.SetFinalizer(present=present):

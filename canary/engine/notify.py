@@ -15,7 +15,7 @@ from collections.abc import Callable
 from canary.alerts.base import Alert
 from canary.alerts.dispatch import Alerter
 from canary.api.canary import Canary
-from canary.core import model
+from canary.core import telling
 from canary.core.errors import CanaryError
 from canary.engine.logs import about
 from canary.engine.scheduler import Key
@@ -42,11 +42,11 @@ class Notifier:
         self._alerter = alerter
         self._hooks = hooks
         self._clock = clock
-        self._queues: dict[Key, deque[tuple[Canary, model.Notice, float]]] = {}
+        self._queues: dict[Key, deque[tuple[Canary, telling.Notice, float]]] = {}
         self._drains: dict[Key, asyncio.Task[None]] = {}
         self._last: dict[tuple[Key, str], str] = {}
 
-    def post(self, canary: Canary, notices: tuple[model.Notice, ...]) -> None:
+    def post(self, canary: Canary, notices: tuple[telling.Notice, ...]) -> None:
         """Queue the notices of one tick."""
         key = (canary.metadata.namespace, canary.metadata.name)
         for notice in notices:
@@ -65,7 +65,7 @@ class Notifier:
         for known in [known for known in self._last if known[0] == key]:
             del self._last[known]
 
-    def _record(self, canary: Canary, notice: model.Notice) -> None:
+    def _record(self, canary: Canary, notice: telling.Notice) -> None:
         meta = canary.metadata
         level = logging.WARNING if notice.warning else logging.INFO
         log.log(level, notice.message, extra=about(meta.namespace, meta.name, kind=notice.kind))
@@ -76,7 +76,7 @@ class Notifier:
         }
         self._recorder.record(body, message=notice.message, kind=notice.kind, warning=notice.warning)
 
-    def _queue(self, key: Key, canary: Canary, notice: model.Notice) -> None:
+    def _queue(self, key: Key, canary: Canary, notice: telling.Notice) -> None:
         hooks = [hook for hook in canary.spec.analysis.webhooks if hook.type_effective == "event"]
         if not (hooks or self._settings.event_webhook or notice.severity):
             return
@@ -85,7 +85,7 @@ class Notifier:
         if key not in self._drains:
             self._drains[key] = asyncio.get_running_loop().create_task(self._drain(key, queue), name=f"notices {key[0]}/{key[1]}")
 
-    async def _drain(self, key: Key, queue: deque[tuple[Canary, model.Notice, float]]) -> None:
+    async def _drain(self, key: Key, queue: deque[tuple[Canary, telling.Notice, float]]) -> None:
         try:
             while queue:
                 canary, notice, at = queue.popleft()
@@ -96,7 +96,7 @@ class Notifier:
             self._drains.pop(key, None)
             self._queues.pop(key, None)
 
-    async def _call_event_hooks(self, canary: Canary, notice: model.Notice, at: float) -> None:
+    async def _call_event_hooks(self, canary: Canary, notice: telling.Notice, at: float) -> None:
         own = [hook for hook in canary.spec.analysis.webhooks if hook.type_effective == "event"]
         fallback = [global_event_hook(self._settings.event_webhook)] if self._settings.event_webhook and not own else []
         for hook in own or fallback:
@@ -105,7 +105,7 @@ class Notifier:
             if not result.ok:
                 log.error("event webhook %s: %s", hook.name, result.message, extra=about(canary.metadata.namespace, canary.metadata.name))
 
-    async def _send_alert(self, canary: Canary, notice: model.Notice, severity: model.Severity) -> None:
+    async def _send_alert(self, canary: Canary, notice: telling.Notice, severity: telling.Severity) -> None:
         meta = canary.metadata
         alert = Alert(
             canary=meta.name,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from canary.api.canary import Canary
-from canary.api.sequential import Judge
+from canary.api.sequential import Baseline, Judge
 from canary.core import model
 from canary.core.arms import ArmQueries
 from canary.core.delivery import Delivery, DeliveryAsk, ReplicasAsk
@@ -78,6 +78,7 @@ class Observer:
                 f"provider {provider} does not count requests by version, which judge: {canary.spec.analysis.judge} needs",
                 hint="use judge: threshold",
             )
+        _refuse_unseen_baseline(canary, router)
         await cluster.watch(*target.resources(), *router.resources())
         seen = await target.observe(cluster, canary, options, now=self._clock())
         release = Release(canary, provider, seen.label, seen.label_value, seen.ports, options)
@@ -97,6 +98,8 @@ class Observer:
             has_scaler=canary.spec.autoscaler_ref is not None,
             write_back=write_back,
             delivered=is_delivered,
+            baseline=seen.baseline,
+            baseline_left=seen.baseline_left,
             pin=await pin_of(self._memory, cluster, canary, target, seen),
             rejected=recall(cluster, canary, seen, now=self._clock()),
         )
@@ -118,8 +121,9 @@ class Observer:
                 return await self._asker.probe(sight.canary, sight.cluster, timeout=METRIC_TIMEOUT)
             case model.CountersAsk():
                 seconds = _timeout(sight.canary)
+                queries = _arms(sight, copies=ask.copies)
                 return await self._asker.counters(
-                    sight.canary, _arms(sight, copies=ask.copies), since=ask.since, timeout=seconds, cluster=sight.cluster
+                    sight.canary, queries, since=ask.since, timeout=seconds, cluster=sight.cluster, baseline=ask.baseline
                 )
             case ReplicasAsk():
                 return await replicas_by(sight.cluster, sight.canary, sight.target)
@@ -167,6 +171,15 @@ class Observer:
             case model.MetricSource.TEMPLATE:
                 longest = canary.spec.analysis.interval_seconds
                 return await self._asker.template(canary, metric, sight.cluster, timeout=timeout, longest=longest)
+
+
+def _refuse_unseen_baseline(canary: Canary, router: Router) -> None:
+    """Evidence needs to see what it compares with. Raises Rejected."""
+    analysis, queries = canary.spec.analysis, router.arm_queries
+    if analysis.judge is Judge.THRESHOLD or analysis.baseline is not Baseline.FRESH or queries is None:
+        return
+    if queries.baseline is None:
+        raise Rejected(f"provider {router.name} does not count requests of a fresh baseline apart", hint="use baseline: primary")
 
 
 def _timeout(canary: Canary) -> float:

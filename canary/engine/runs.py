@@ -217,6 +217,7 @@ def _evidence(sight: Sight, status: CanaryStatus, run: RunStatus) -> dict[str, A
         "maxWeightReached": max(run.max_weight_reached, now.max_weight_reached),
         "failedChecks": max(stored.failed_checks, status.failed_checks if same else 0),
         "checks": [one.to_dict() for one in evidence.summary(now, checks)],
+        **({"baseline": now.baseline.model_copy(update={"weight": 0}).to_dict()} if now.baseline is not None else {}),
     }
 
 

@@ -6,6 +6,7 @@ tick after its traffic was taken away, costs its users a 503. Upstream is mostly
 woken at once, so we wait on purpose:
 
 - a copy counts as ready once it has been for SETTLE seconds (`damped`);
+- a fresh baseline is taken away once no route has named it for SETTLE seconds (`removal_waits`); the rest of such a decision does not wait;
 - the target is parked once it has had no traffic for SETTLE seconds (`parking_waits`); until then only the traffic moves of such a decision
   are carried out, and the rules decide anew from what is there.
 
@@ -36,17 +37,19 @@ class Settling:
         self._timer = timer
         self._ready: dict[tuple[Key, str], tuple[str, float]] = {}
         self._traffic: dict[Key, float] = {}
+        self._beside: dict[Key, float] = {}
 
     def damped(self, key: Key, snapshot: model.Snapshot) -> tuple[model.Snapshot, float]:
         """The snapshot in which copies that have just become ready still wait, and seconds until they will not; 0 when none does."""
         span = _span(snapshot)
         target, target_left = self._copy((key, "target"), snapshot.target, span)
         primary, primary_left = self._copy((key, "primary"), snapshot.primary, span)
-        left = max(target_left, primary_left)
+        baseline, baseline_left = self._copy((key, "baseline"), snapshot.baseline, span)
+        left = max(target_left, primary_left, baseline_left)
         if not left:
             return snapshot, 0.0
         assert target is not None  # what was there is still there, only later
-        return replace(snapshot, target=target, primary=primary), left
+        return replace(snapshot, target=target, primary=primary, baseline=baseline), left
 
     def parking_waits(self, key: Key, snapshot: model.Snapshot, decision: model.Decision) -> float:
         """Seconds until a decision that parks the target may be carried out as a whole; 0 for now."""
@@ -63,10 +66,29 @@ class Settling:
             del self._traffic[key]
         return max(0.0, left)
 
+    def removal_waits(self, key: Key, snapshot: model.Snapshot, decision: model.Decision) -> tuple[model.Decision, float]:
+        """The decision without the removal of a fresh baseline that may still be routed to, and seconds until that may be done; 0 for now.
+
+        Nothing else follows from that removal, so that whatever else was decided need not wait for it.
+        """
+        moves = [effect.routes for effect in decision.effects if isinstance(effect, model.SetRoutes | model.EnsureRoutes)]
+        if any(isinstance(routes, model.Routes) and routes.baseline for routes in (snapshot.routes, *moves)):
+            self._beside[key] = self._timer()
+        last = self._beside.get(key)
+        if last is None or not any(isinstance(effect, model.RemoveBaseline) for effect in decision.effects):
+            return decision, 0.0
+        left = last + _span(snapshot) - self._timer()
+        if left <= 0:
+            del self._beside[key]
+            return decision, 0.0
+        effects = tuple(effect for effect in decision.effects if not isinstance(effect, model.RemoveBaseline))
+        return replace(decision, effects=effects), left
+
     def forget(self, key: Key) -> None:
         """A canary that is gone."""
         self._traffic.pop(key, None)
-        for which in ("target", "primary"):
+        self._beside.pop(key, None)
+        for which in ("target", "primary", "baseline"):
             self._ready.pop((key, which), None)
 
     def _copy(self, which: tuple[Key, str], copy: Copy, span: float) -> tuple[Copy, float]:

@@ -19,7 +19,7 @@ from canary import __version__
 from canary.api.analysis import ThresholdRange
 from canary.api.canary import Canary
 from canary.api.status import CheckStatus, Evidence, Phase, Verdict
-from canary.core import model
+from canary.core import model, telling
 from canary.core.conditions import BREAKER_OPEN, HELD, INCONCLUSIVE, PROMOTED
 
 MOST_CHECKS = 10_000
@@ -214,7 +214,7 @@ class Telemetry:
         if not self._checks[key]:
             del self._checks[key]
 
-    def finished(self, canary: Canary, counter: model.Counter) -> None:
+    def finished(self, canary: Canary, counter: telling.Counter) -> None:
         """Count one outcome."""
         family = self.successes if counter.success else self.failures
         family.labels(canary.spec.target_ref.name, canary.metadata.namespace, counter.strategy, counter.analysis).inc()

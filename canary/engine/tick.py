@@ -93,6 +93,7 @@ class Ticker:
     def forget(self, key: Key) -> None:
         """A canary that is gone."""
         self.settling.forget(key)
+        self._actor.baselines.forget(key)
         self.echoes.forget(key)
         self._complaints.pop(key, None)
 
@@ -113,9 +114,9 @@ class Ticker:
         key = key_of(entry.body)
         sight = await self._observer.look(canary, tracked)
         looked = time.monotonic()
-        snapshot, left = self.settling.damped(key, sight.snapshot)
+        snapshot, left = self.settling.damped(key, self._actor.baselines.seen(key, sight.snapshot))
         sight = replace(sight, snapshot=snapshot)
-        decision = await self._decide(sight)
+        decision, later = self.settling.removal_waits(key, snapshot, await self._decide(sight))
         self._fence()
         if wait := self.settling.parking_waits(key, sight.snapshot, decision):
             await self._actor.apply(sight, moves_only(decision))
@@ -125,7 +126,7 @@ class Ticker:
         self._tell(canary, sight, without_waiting(decision) if left else decision, began)
         self._complaints.pop(key, None)
         after = _from_look(decision.wake_after, took=time.monotonic() - looked)
-        return after if not left else min(left, left if after is None else after)
+        return min((wait for wait in (after, left, later) if wait), default=after)
 
     async def _decide(self, sight: Sight) -> model.Decision:
         world: dict[model.Ask, model.Answer] = {}

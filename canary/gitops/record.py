@@ -12,7 +12,7 @@ from typing import Any
 
 from canary import __version__
 from canary.api.canaryrun import CanaryRun, CheckEvidence, EffectState, ReleaseInfo, SourceInfo
-from canary.api.status import RunRow
+from canary.api.status import BaselineStatus, RunRow
 from canary.core.evidence import thinned
 from canary.gitops import wanted
 from canary.gitops.failures import plain, scrub
@@ -63,6 +63,7 @@ def record(run: CanaryRun, cluster: str) -> dict[str, Any]:
         "release": _release(spec.release),
         "previous": _release(spec.previous) if spec.previous else None,
         **({"source": _source(run.source)} if run.source else {}),
+        **({"baseline": _baseline(status.baseline)} if status.baseline else {}),
         "checks": [_check(check) for check in status.checks],
         "history": [_row(row, spec.started_at) for row in thinned(status.history, MAX_HISTORY)],
         "controller": __version__,
@@ -129,6 +130,11 @@ def _row(row: RunRow, started: datetime) -> dict[str, Any]:
 
 def _release(info: ReleaseInfo) -> dict[str, Any]:
     return {"images": dict(info.images), "templateHash": info.template_hash, "configHash": info.config_hash}
+
+
+def _baseline(info: BaselineStatus) -> dict[str, Any]:
+    """What the new version was compared with, where a fresh copy of the old one was asked for. Why there is none is text from outside."""
+    return {"compared": info.compared, **({"reason": clean(scrub(info.reason), limit=MAX_REASON)} if info.reason else {})}
 
 
 def _source(info: SourceInfo) -> dict[str, Any]:

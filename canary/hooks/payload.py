@@ -7,7 +7,7 @@ from typing import Any
 from canary.api.analysis import Webhook, WebhookType
 from canary.api.canary import Canary
 from canary.core.hashing import webhook_checksum
-from canary.core.model import Notice
+from canary.core.telling import Notice
 
 
 def hook_payload(canary: Canary, hook: Webhook, *, phase: str, checksum: str) -> dict[str, Any]:

@@ -15,7 +15,10 @@ from canary.kube.resource import Resource
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a target looks like now. `label`, `label_value`, `ports` complete the Release; empty when `target` is Unknown."""
+    """What a target looks like now. `label`, `label_value`, `ports` complete the Release; empty when `target` is Unknown.
+
+    `baseline` and `baseline_left` as in `canary.core.model.Snapshot`.
+    """
 
     target: Workload | Unknown
     primary: Workload | Unknown | None
@@ -23,6 +26,8 @@ class Observed:
     label: str = ""
     label_value: str = ""
     ports: tuple[Port, ...] = ()
+    baseline: Workload | Unknown | None = None
+    baseline_left: bool = False
 
 
 class Target(Protocol):
@@ -53,6 +58,17 @@ class Target(Protocol):
 
         A replay writes nothing, so it does not roll the primary's pods again.
         """
+        ...
+
+    async def ensure_baseline(self, cluster: Cluster, release: Release, *, run_id: str) -> None:
+        """Make the fresh copy of the primary for this run, if there is none, and give it as many pods as the target wants. Never updates the rest.
+
+        Raises Rejected when something that is not ours has its name, Conflict while there is no primary.
+        """
+        ...
+
+    async def remove_baseline(self, cluster: Cluster, release: Release) -> None:
+        """Delete the fresh copy of the primary and then its Service, as far as they are ours. No request when they are gone."""
         ...
 
     async def scale(self, cluster: Cluster, release: Release, *, up: bool) -> None:

@@ -17,7 +17,7 @@ from canary.core.model import Readiness, Unknown, Workload
 from canary.core.release import Options, Release
 from canary.kube.cluster import Cluster
 from canary.kube.resource import CONFIG_MAPS, DEPLOYMENTS, SECRETS, SERVICES, Object, Resource
-from canary.targets import autoscaler
+from canary.targets import autoscaler, baseline
 from canary.targets.base import Observed
 from canary.targets.config_copies import sync_copies
 from canary.targets.config_refs import mandatory
@@ -60,6 +60,7 @@ class DeploymentTarget:
         ready = deployment_readiness(
             target, threshold=canary.spec.analysis.canary_ready_percent, deadline=canary.spec.progress_deadline, now=now
         )
+        copy, left = baseline.observe(cluster, canary, now=now)
         return Observed(
             target=_workload(target, target["spec"]["template"], ready, same=same),
             primary=_primary(canary, primary, (target, naming), now=now, same=same),
@@ -67,6 +68,8 @@ class DeploymentTarget:
             label=naming.label,
             label_value=naming.value,
             ports=discovered_ports(canary.spec.service, target["spec"]["template"]),
+            baseline=copy,
+            baseline_left=left,
         )
 
     async def ensure_primary(
@@ -103,6 +106,15 @@ class DeploymentTarget:
         await sync_copies(cluster, release, self._tracker, configs=configs or {})
         if ops := promotion(release, target, primary, revision=revision, configs=configs):
             await cluster.json_patch(DEPLOYMENTS, release.namespace, release.primary, ops)
+
+    async def ensure_baseline(self, cluster: Cluster, release: Release, *, run_id: str) -> None:
+        """Make the fresh copy of the primary for this run, or keep its number of pods: the target's, or what a parked target wakes up with."""
+        replicas = replicas_of(_required(cluster, release)) or await _wake_up_replicas(cluster, release)
+        await baseline.ensure(cluster, release, run_id=run_id, replicas=replicas)
+
+    async def remove_baseline(self, cluster: Cluster, release: Release) -> None:
+        """Delete the fresh copy of the primary and then its Service, as far as they are ours."""
+        await baseline.remove(cluster, release)
 
     async def scale(self, cluster: Cluster, release: Release, *, up: bool) -> None:
         """Scale the target up to what it has, the primary has, or its autoscaler's minimum; or to zero. No request when it is there."""

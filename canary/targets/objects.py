@@ -16,7 +16,7 @@ from canary.kube.resource import Object
 
 TOOLKIT_MARK = "toolkit.fluxcd.io"
 """Keys that contain this belong to Flux; on a copy they would make Flux prune or fight it."""
-SUFFIX = "-primary"
+SUFFIX, FRESH_SUFFIX = "-primary", "-baseline"
 
 
 def clone(value: Any) -> Any:
@@ -63,8 +63,13 @@ def is_canary(ref: Mapping[str, Any] | None) -> bool:
 
 def owned(release: Release, obj: Mapping[str, Any]) -> bool:
     """Whether this Canary (by name, as upstream: a re-created one has another uid) controls the object."""
+    return of_canary(obj, release.name)
+
+
+def of_canary(obj: Mapping[str, Any], name: str) -> bool:
+    """Whether the Canary of this name controls the object."""
     ref = controller_of(obj)
-    return ref is not None and is_canary(ref) and ref.get("name") == release.name
+    return ref is not None and is_canary(ref) and ref.get("name") == name
 
 
 def owned_head(release: Release, head: Object, *, labels: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> Object:

@@ -13,7 +13,7 @@ from typing import Any
 
 from canary.kube.resource import Object
 from canary.targets.config_refs import mandatory, rename, rename_back
-from canary.targets.objects import SUFFIX, annotations_of, clone, labels_of, without_toolkit
+from canary.targets.objects import FRESH_SUFFIX, SUFFIX, annotations_of, clone, labels_of, without_toolkit
 
 FLAGGER_ID = "flagger-id"
 """Pod annotation that makes every promotion roll the primary's pods, also when only a ConfigMap has changed."""
@@ -32,6 +32,11 @@ class Naming:
     def primary_value(self) -> str:
         """Value of L on the primary's pods."""
         return self.value + SUFFIX
+
+    @property
+    def baseline_value(self) -> str:
+        """Value of L on the pods of a fresh baseline."""
+        return self.value + FRESH_SUFFIX
 
 
 def primary_labels(labels: Mapping[str, str], naming: Naming) -> dict[str, str]:
@@ -68,6 +73,17 @@ def to_target(template: Mapping[str, Any], naming: Naming, *, configs: Collectio
     rename_back(target, configs)
     _reselect(target, naming, lambda value: naming.workload if value == naming.workload + SUFFIX else value)
     return target
+
+
+def to_baseline(template: Mapping[str, Any], naming: Naming) -> Object:
+    """The primary's pod template once more, under the baseline's label; its configs are the primary's own, and are mounted as they are.
+
+    Selectors that keep the primary's pods apart keep the baseline's apart, so that both find nodes as the canary does.
+    """
+    baseline: Object = clone(template)
+    baseline.setdefault("metadata", {})["labels"] = {**labels_of(template), naming.label: naming.baseline_value}
+    _reselect(baseline, naming, lambda value: naming.workload + FRESH_SUFFIX if value == naming.workload + SUFFIX else value)
+    return baseline
 
 
 def same_version(target: Mapping[str, Any], primary: Mapping[str, Any], naming: Naming) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from canary.api.service import CustomMetadata, Service
@@ -52,6 +52,21 @@ def wanted(cluster: Cluster, release: Release, *, apex: bool, to_target: bool = 
     if apex:
         services.append(_wanted(cluster, release, release.apex, value=primary, custom=service.apex))
     return services
+
+
+def baseline(cluster: Cluster, release: Release) -> Wanted:
+    """`<apex>-baseline`, which selects the pods of a fresh baseline and is otherwise as `<apex>-canary`.
+
+    Raises Rejected when somebody else has a Service of that name: unlike the other three it comes and goes, so none is taken over.
+    """
+    live = cluster.get(SERVICES, release.namespace, release.apex_baseline)
+    if live is not None and not owned(release, live):
+        raise Rejected(
+            f"Service {release.apex_baseline}.{release.namespace} exists already and is not ours",
+            hint="delete or rename it, or set analysis.baseline to primary",
+        )
+    found = _wanted(cluster, release, release.apex_baseline, value=release.baseline_label_value, custom=_service(release).canary)
+    return replace(found, adopt=False)
 
 
 def reverted(cluster: Cluster, release: Release) -> Sequence[Wanted]:

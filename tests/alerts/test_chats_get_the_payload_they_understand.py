@@ -16,7 +16,7 @@ from canary.alerts.rocket import RocketSender
 from canary.alerts.slack import SlackSender
 from canary.api.canary import Canary
 from canary.core.errors import Rejected, Retryable
-from canary.core.model import Severity
+from canary.core.telling import Severity
 from canary.engine.settings import GlobalChat
 
 FIELDS = (("Target", "Deployment/podinfo.test"), ("Traffic routing", "Weight step: 10 max: 50"))

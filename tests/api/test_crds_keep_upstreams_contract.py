@@ -19,6 +19,8 @@ OURS, UPSTREAM = our_crds(), upstream_crds()
 DIFFERENCES = {
     ("spec", "required"): "analysis may be spelled canaryAnalysis, so an anyOf asks for either",
     ("spec", "anyOf"): "the same",
+    ("spec", "x-kubernetes-validations"): "a fresh baseline needs a target of which a copy can be made",
+    ("spec.analysis", "x-kubernetes-validations"): "what contradicts a fresh baseline",
     ("spec.service.mirror", "required"): "upstream wrote it beside `items`, where it constrains nothing",
 }
 # Formats that the API server does not know: they constrain nothing, and installing them prints a warning.
@@ -32,6 +34,7 @@ EXTENSIONS = {
     "spec.analysis.metrics[].dryRun",
     "spec.analysis.metrics[].role",
     "spec.analysis.metrics[].minSamples",
+    "spec.analysis.baseline",
     "spec.analysis.judge",
     "spec.analysis.sequential",
     "spec.analysis.webhooks[].secretRef",

@@ -78,6 +78,13 @@ def test_only_an_adaptive_release_stops_half_way_by_itself(judge, top):
     assert parse_canary(judged(judge)).spec.analysis.max_weight_effective == top
 
 
+def test_with_a_fresh_baseline_an_adaptive_release_leaves_each_copy_a_third():
+    assert parse_canary(judged(baseline="fresh")).spec.analysis.max_weight_effective == 33
+    assert parse_canary(judged("guarded", baseline="fresh")).spec.analysis.max_weight_effective == 100
+    assert parse_canary(judged(baseline="fresh", maxWeight=60)).spec.analysis.max_weight_effective == 60
+    assert parse_canary(judged(baseline="primary")).spec.analysis.max_weight_effective == 50
+
+
 def test_every_key_is_one_that_the_judge_reads():
     given = {
         "alpha": 0.02,

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from canary.api.analysis import ThresholdRange
 from canary.api.common import Condition
-from canary.api.status import CanaryStatus, CheckStatus, Phase, RunStatus, Verdict
+from canary.api.status import BaselineStatus, CanaryStatus, CheckStatus, Phase, RunStatus, Verdict
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 FULL = CanaryStatus(
@@ -41,6 +41,7 @@ FULL = CanaryStatus(
         max_weight_reached=20,
         held="failed checks threshold reached 5",
         decided="retry by alice",
+        baseline=BaselineStatus(compared="primary", reason="0 of 2 pods available", weight=20),
     ),
     checks=(
         CheckStatus(

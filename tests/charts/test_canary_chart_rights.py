@@ -34,8 +34,8 @@ ALWAYS = {
     (OURS, "gitsinks"): READ,
     (OURS, "gitsinks/status"): {"patch"},
     (CORE, "events"): {"create", "patch"},
-    (CORE, "services"): WRITE,
-    (APPS, "deployments"): WRITE,
+    (CORE, "services"): WRITE | {"delete"},
+    (APPS, "deployments"): WRITE | {"delete"},
     ("autoscaling", "horizontalpodautoscalers"): WRITE,
 }
 CONFIGS = {(CORE, "configmaps"): WRITE | {"delete"}, (CORE, "secrets"): WRITE | {"delete"}}
@@ -140,6 +140,11 @@ def test_without_config_tracking_secrets_can_only_be_read_by_name(chart: CanaryC
         "rbac": {"keda": False, "keptn": False, "externalMetrics": False, "deliverers": [], "meshes": []},
     }
     assert grants(chart.without_crds(values)["ClusterRole", FULLNAME]) == ALWAYS | {(CORE, "secrets"): {"get"}}
+
+
+def test_workloads_can_only_be_deleted_where_fresh_baselines_may_be(chart: CanaryChart) -> None:
+    found = grants(chart.without_crds({"rbac": {"freshBaselines": False}})["ClusterRole", FULLNAME])
+    assert found == ALL | {(CORE, "services"): WRITE, (APPS, "deployments"): WRITE}
 
 
 def test_nothing_but_the_names_of_external_metrics_is_granted_by_a_wildcard(chart: CanaryChart) -> None:

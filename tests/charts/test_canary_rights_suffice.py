@@ -28,6 +28,7 @@ from canary.kube.resource import (
     METRIC_TEMPLATES,
     SCALED_OBJECTS,
     SECRETS,
+    SERVICES,
     Resource,
 )
 from tests.charts.rbac import install_rbac, may, rendered
@@ -157,6 +158,17 @@ class World:
         scaled = {"scaleTargetRef": {**target, "name": "queue"}, "minReplicaCount": 1, "maxReplicaCount": most, "triggers": [trigger]}
         self.apply(SCALED_OBJECTS, "queue", spec=scaled)
 
+    def left_over(self, name: str) -> None:
+        """A fresh baseline of a run that has ended."""
+        ref = {"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": name, "uid": self.get(CANARIES, name)["metadata"]["uid"]}
+        owners = [{**ref, "controller": True, "blockOwnerDeletion": True}]
+        label = f"{name}-baseline"
+        item = deployment(label, namespace=NAMESPACE, image="app:1")
+        for resource, spec in ((DEPLOYMENTS, item["spec"]), (SERVICES, {"selector": {"app": label}, "ports": [{"port": 80}]})):
+            body = {**resource.head(NAMESPACE, label), "spec": spec}
+            body["metadata"]["ownerReferences"] = owners
+            self.api.apply(resource.path(NAMESPACE, label), body, manager="user")
+
     def old_runs(self, name: str, count: int) -> None:
         """Closed runs of a canary, more than are kept."""
         uid = self.get(CANARIES, name)["metadata"]["uid"]
@@ -225,6 +237,8 @@ def live(world: World) -> None:
     for name in ("plain", "queue"):
         world.workload(name, "app:2", configs=name == "plain")
         world.wait_phase(name, "Succeeded", image="app:2")
+    world.left_over("queue")
+    world.wait("the old version's copy to be gone", lambda: not any(world.get(kind, "queue-baseline") for kind in (DEPLOYMENTS, SERVICES)))
     world.wait("the HTTPRoute", lambda: world.get(HTTP_ROUTES, "gateway"))
     world.wait("the oldest run to be pruned", lambda: not world.get(CANARY_RUNS, "old-0"))
     world.workload("failing", "app:2")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from canary.api.canary import Canary, parse_canary
-from canary.core import model
+from canary.core import model, telling
 from canary.engine.telemetry import Telemetry
 from tests.charts import queries
 from tests.charts.helm import ROOT
@@ -101,8 +101,8 @@ def telemetry_of_a_run() -> tuple[Telemetry, Callable[[], None]]:
         telemetry.lateness.observe(0.02)
         telemetry.ticks.labels("ok").inc()
         telemetry.git_effects.labels("record", "done").inc()
-        telemetry.finished(canary, model.Counter(success=True, analysis="completed", strategy="canary"))
-        telemetry.finished(canary, model.Counter(success=False, analysis="completed", strategy="canary"))
+        telemetry.finished(canary, telling.Counter(success=True, analysis="completed", strategy="canary"))
+        telemetry.finished(canary, telling.Counter(success=False, analysis="completed", strategy="canary"))
         requests.counts["apply", "services", "200"] += 1
 
     moment()

@@ -34,12 +34,30 @@ def binomial(random_, count, share):
 
 
 class Traffic:
-    """`rate` requests a second of both versions; `errors` are shares by version; `every` seconds between two scrapes."""
+    """`rate` requests a second of both versions; `errors` are shares by version; `every` seconds between two scrapes.
+
+    `baseline`: percent of the requests that a fresh baseline answers. `times(arm, ts)`: shares of requests within `BOUNDS`.
+    """
 
     def __init__(
-        self, *, start, rate=100.0, errors=None, every=15.0, proxies=2, seed=1, history=3600.0, weight=lambda: 0, copied=lambda: 0
+        self,
+        *,
+        start,
+        rate=100.0,
+        errors=None,
+        every=15.0,
+        proxies=2,
+        seed=1,
+        history=3600.0,
+        weight=lambda: 0,
+        copied=lambda: 0,
+        baseline=lambda: 0,
+        times=lambda _arm, _ts: SLOW,
     ):
         self.rate, self.every, self.weight, self.copied = rate, every, weight, copied
+        self.baseline, self.times = baseline, times
+        self._third = random.Random(seed + 1000)
+        self.beside = []
         self.errors = {"canary": 0.001, "primary": 0.001} | (errors or {})
         self.dead = ""
         self.silent = False
@@ -57,8 +75,9 @@ class Traffic:
         self.answers = []
         errors_now, self.errors = self.errors, {"canary": 0.0, "primary": min(self.errors["primary"], 0.001)}
         weight_now, self.weight = self.weight, lambda: 0
+        baseline_now, self.baseline = self.baseline, lambda: 0
         self.go_on(start)
-        self.errors, self.weight = errors_now, weight_now
+        self.errors, self.weight, self.baseline = errors_now, weight_now, baseline_now
 
     def go_on(self, now):
         """All scrapes up to now, of what happened under the weight in force."""
@@ -70,8 +89,9 @@ class Traffic:
     def _scrape(self, proxy, ts):
         if self.silent:
             return
-        share = self.weight() / 100
-        for arm, part in (("canary", share), ("primary", 1 - share)):
+        share, beside = self.weight() / 100, self.baseline() / 100
+        self._scrape_baseline(proxy, ts, beside)
+        for arm, part in (("canary", share), ("primary", 1 - share - beside)):
             count = poisson(self._random, self.rate / self._proxies * part * self.every)
             bad = binomial(self._random, count, self.errors[arm])
             self.harmed += bad if arm == "canary" else 0
@@ -86,13 +106,26 @@ class Traffic:
                 requests, buckets = self._totals[arm, proxy]
                 requests["2"] = requests.get("2", 0.0) + count - bad
                 requests["5"] = requests.get("5", 0.0) + bad
-                self._time(self._random, buckets, count)
+                self._time(self._random, buckets, count, self.times(arm, ts))
                 self.scrapes.append(Scrape(arm, f"envoy-{proxy}{SEPARATOR}{arm}", ts, dict(requests), dict(buckets)))
 
+    def _scrape_baseline(self, proxy, ts, part):
+        count = poisson(self._third, self.rate / self._proxies * part * self.every) if part else 0
+        if count and ("baseline", proxy) not in self._totals:
+            self._totals["baseline", proxy] = [{}, dict.fromkeys(BOUNDS, 0.0)]
+        if ("baseline", proxy) not in self._totals:
+            return
+        bad = binomial(self._third, count, self.errors.get("baseline", self.errors["primary"]))
+        requests, buckets = self._totals["baseline", proxy]
+        requests["2"] = requests.get("2", 0.0) + count - bad
+        requests["5"] = requests.get("5", 0.0) + bad
+        self._time(self._third, buckets, count, self.times("baseline", ts))
+        self.beside.append(Scrape("primary", f"envoy-{proxy}{SEPARATOR}baseline", ts, dict(requests), dict(buckets)))
+
     @staticmethod
-    def _time(random_, buckets, count):
+    def _time(random_, buckets, count, shares=SLOW):
         left, above = count, 1.0
-        for bound, up_to in zip(reversed(BOUNDS), reversed(SLOW), strict=True):
+        for bound, up_to in zip(reversed(BOUNDS), reversed(shares), strict=True):
             left = binomial(random_, left, up_to / above)
             above = up_to
             buckets[bound] += left
@@ -107,13 +140,16 @@ class Traffic:
         self._time(self._own, buckets, count)
         self.answers.append(Scrape(arm, f"{arm}-{pod}", ts, dict(requests), dict(buckets)))
 
-    def counters(self, since, now, *, copies=False):
+    def counters(self, since, now, *, copies=False, baseline=False):
         self.go_on(now)
         self.asked.append(since)
         if self.dead:
             return Counters(now, error=self.dead)
         begin = since - 1 if since else now - 120
-        return Counters(now, tuple(scrape for scrape in (self.answers if copies else self.scrapes) if begin < scrape.ts <= now))
+        seen = self.answers if copies else self.scrapes
+        if baseline:
+            seen = sorted([*self.beside, *(one for one in seen if one.arm == "canary")], key=lambda one: one.ts)
+        return Counters(now, tuple(scrape for scrape in seen if begin < scrape.ts <= now))
 
     def past(self, now):
         self.go_on(now)
@@ -126,5 +162,6 @@ def watched(world, **more):
     """The world with proxies that count."""
     routes = lambda: getattr(world.routes, "canary", 0)  # noqa: E731
     copied = lambda: world.copied if getattr(world.routes, "mirrored", False) else 0  # noqa: E731
-    world.traffic = Traffic(start=world.now, weight=routes, copied=copied, **more)
+    baseline = lambda: getattr(world.routes, "baseline", 0)  # noqa: E731
+    world.traffic = Traffic(start=world.now, weight=routes, copied=copied, baseline=baseline, **more)
     return world

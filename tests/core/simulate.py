@@ -22,6 +22,7 @@ from canary.core.model import (
     CountersAsk,
     Decision,
     Effect,
+    EnsureBaseline,
     EnsurePrimary,
     EnsureRoutes,
     EnsureScaler,
@@ -30,7 +31,6 @@ from canary.core.model import (
     HookResult,
     MetricAsk,
     MetricSource,
-    Notice,
     OpenRun,
     PastAsk,
     PauseScaler,
@@ -38,6 +38,7 @@ from canary.core.model import (
     ProvidersAsk,
     ProvidersResult,
     Readiness,
+    RemoveBaseline,
     Revert,
     Routes,
     Sample,
@@ -49,6 +50,7 @@ from canary.core.model import (
     Unknown,
     Workload,
 )
+from canary.core.telling import Notice
 from tests.core.counting import Traffic
 
 START = 1_800_000_000.0
@@ -114,6 +116,9 @@ class World:
         self.gone = False
         self.target: Copy | Unknown = Copy("app", rev("A"), 2, 2, running=rev("A"))
         self.primary: Copy | None = None
+        self.baseline: Copy | Unknown | None = None
+        self.baseline_service = False
+        self._named = False
         self.configs: dict[str, str] | None = None
         self.routes: Routes | Unknown | None = None
         self.apex_on_target = True
@@ -208,6 +213,8 @@ class World:
             copied=self.copied,
             has_weights=self.has_weights,
             has_scaler=self.has_scaler,
+            baseline=self.baseline.view() if isinstance(self.baseline, Copy) else self.baseline,
+            baseline_left=isinstance(self.baseline, Copy) or self.baseline_service,
         )
 
     def equal(self) -> bool:
@@ -233,9 +240,9 @@ class World:
                 return sample() if callable(sample) else sample
             case ProvidersAsk():
                 return ProvidersResult(self.providers)
-            case CountersAsk(since=since, copies=copies):
+            case CountersAsk(since=since, copies=copies, baseline=baseline):
                 assert self.traffic is not None, "nobody counts requests in this world"
-                return self.traffic.counters(since, self.now, copies=copies)
+                return self.traffic.counters(since, self.now, copies=copies, **({"baseline": True} if baseline else {}))
             case PastAsk():
                 assert self.traffic is not None, "nobody counts requests in this world"
                 return self.traffic.past(self.now)
@@ -254,6 +261,7 @@ class World:
     def tick(self, *, crash_at: int | None = None) -> Decision:
         """Decide and carry out. `crash_at=n` dies before effect n (n = number of effects: before the status write)."""
         decision = self.decide()
+        self._named = isinstance(self.routes, Routes) and self.routes.baseline > 0
         for number, effect in enumerate(decision.effects):
             if number == crash_at:
                 self.half_done = True
@@ -284,10 +292,10 @@ class World:
     # ------------------------------------------------------------------------------------------------ effects
 
     def _check_and_apply(self, effect: Effect) -> None:
-        before = self.served()
+        before = self.served(beside=False)
         self.apply(effect)
         if self.on_effect:
-            self.on_effect(self, effect, before, self.served())
+            self.on_effect(self, effect, before, self.served(beside=False))
 
     def apply(self, effect: Effect) -> None:
         match effect:
@@ -298,12 +306,27 @@ class World:
                 self._ensure_primary(revision)
             case EnsureScaler():
                 pass
+            case EnsureBaseline(run_id=run_id):
+                self._ensure_baseline(run_id)
+            case RemoveBaseline():
+                live = self.routes
+                assert not (isinstance(live, Routes) and live.baseline), "the baseline is taken away under its traffic"
+                assert not self._named, "the baseline is taken away in the tick that takes its traffic away"
+                self.baseline_service = False
+                if isinstance(self.baseline, Copy):
+                    self.baseline = None
             case PauseScaler(paused=paused):
                 self.paused = paused
             case ScaleTarget(up=up):
                 self._scale(up=up)
             case EnsureRoutes(routes=routes) | SetRoutes(routes=routes):
                 assert routes.primary + routes.canary == 100, routes
+                assert 0 <= routes.baseline <= routes.primary - routes.baseline, f"{routes}: the primary has less than the baseline"
+                assert routes.baseline <= routes.canary, f"{routes}: the baseline has more than the canary"
+                if routes.baseline:
+                    assert isinstance(self.baseline, Copy), f"{routes}: there is no baseline"
+                    assert self.baseline.ready > 0, f"{routes}: the baseline answers nobody"
+                    assert self.baseline_service, f"{routes}: the baseline has no Service"
                 assert self.has_weights, "a provider without weights has no routes"
                 self.routes = routes
             case Promote(revision=revision, configs=configs):
@@ -341,6 +364,16 @@ class World:
         if self.status.phase in (Phase.NONE, Phase.INITIALIZING):
             self.reviewed.add((target.revision, str(self.configs)))
 
+    def _ensure_baseline(self, run_id: str) -> None:
+        if self.primary is None:
+            raise Conflict("no primary")
+        replicas = self._target().replicas or self.primary.replicas or 1
+        if self.baseline is None:
+            self.baseline = Copy("app-baseline", run_id, replicas, 0, Readiness.WAITING)
+        elif isinstance(self.baseline, Copy) and self.baseline.revision == run_id and self.baseline.replicas != replicas:
+            self.baseline.replicas, self.baseline.readiness = replicas, Readiness.WAITING
+        self.baseline_service = True
+
     def _promote(self, revision: str, configs: Mapping[str, str] | None) -> None:
         target = self._target()
         if target.revision != revision or (configs or None) != (self.configs or None):
@@ -373,8 +406,10 @@ class World:
 
     def settle(self, *names: str) -> None:
         """Rollouts finish: pods of a healthy revision are ready, those of a broken one never are."""
-        for copy in (self.target, self.primary):
+        for copy in (self.target, self.primary, self.baseline):
             if not isinstance(copy, Copy) or (names and copy.name not in names):
+                continue
+            if copy.name == "app-baseline" and "baseline" in self.broken:
                 continue
             if copy.replicas == 0:
                 copy.ready, copy.readiness = 0, Readiness.READY
@@ -383,13 +418,13 @@ class World:
 
     def pass_deadline(self, name: str) -> None:
         """What is still rolling out is stuck from now on."""
-        for copy in (self.target, self.primary):
+        for copy in (self.target, self.primary, self.baseline):
             if isinstance(copy, Copy) and copy.name == name and copy.readiness is Readiness.WAITING:
                 copy.readiness = Readiness.STUCK
 
     def crash_pods(self, name: str) -> None:
         """All pods of a copy stop being available."""
-        for copy in (self.target, self.primary):
+        for copy in (self.target, self.primary, self.baseline):
             if isinstance(copy, Copy) and copy.name == name and copy.replicas:
                 copy.ready, copy.readiness = 0, Readiness.WAITING
 
@@ -404,8 +439,8 @@ class World:
         if target.replicas:
             target.readiness = Readiness.WAITING
 
-    def served(self) -> float:
-        """The part of the traffic that is answered, 0 to 1, as routes, Services and pods are now."""
+    def served(self, *, beside: bool = True) -> float:
+        """The part of the traffic that is answered, 0 to 1, as routes, Services and pods are now. Not `beside`: by target and primary alone."""
         target, primary = self.target, self.primary
         on_target = isinstance(target, Copy) and target.ready > 0
         # an autoscaler that scales to zero answers from a cold start
@@ -413,8 +448,10 @@ class World:
         if not self.apex_managed:
             return 1.0 if on_target else 0.0
         behind_primary = on_target if self.apex_on_target else on_primary
-        share = self.routes.canary if self.has_weights and isinstance(self.routes, Routes) else 0
-        return ((100 - share) * behind_primary + share * on_target) / 100
+        routes = self.routes if self.has_weights and isinstance(self.routes, Routes) else Routes(100, 0)
+        on_baseline = isinstance(self.baseline, Copy) and self.baseline.ready > 0 and self.baseline_service
+        old = (routes.primary - routes.baseline) * behind_primary + routes.baseline * (on_baseline if beside else behind_primary)
+        return (old + routes.canary * on_target) / 100
 
     # ------------------------------------------------------------------------------------------------ loops
 

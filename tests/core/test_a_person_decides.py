@@ -9,7 +9,8 @@ import pytest
 from canary.api.common import Condition
 from canary.api.status import Phase, RunStatus
 from canary.core.conditions import Facts, ReadyPolicy, compute
-from canary.core.model import CloseRun, Notice, Routes, Sample, Severity
+from canary.core.model import CloseRun, Routes, Sample
+from canary.core.telling import Notice, Severity
 from tests.core.simulate import Copy, CrashError, Readiness, World, replace_world, rev
 
 RATE = {"name": "request-success-rate", "thresholdRange": {"min": 99}}

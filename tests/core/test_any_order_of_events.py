@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from canary.api.status import Phase
 from canary.core.errors import Conflict
-from canary.core.model import ALL_TO_PRIMARY, Effect, EnsureServices, Promote, Readiness, Routes, Sample, SetRoutes
+from canary.core.model import ALL_TO_PRIMARY, Effect, EnsureServices, Promote, Readiness, Routes, Sample, SetRoutes, Unknown
 from tests.core.simulate import Copy, CrashError, World, replace_world, rev
 
 ENDS = (Phase.SUCCEEDED, Phase.FAILED, Phase.INITIALIZED)
@@ -86,6 +86,7 @@ class AnyOrder(RuleBasedStateMachine):
             decision = self.world.tick(crash_at=crash_at)
         except (CrashError, Conflict):
             return
+        self.nobody_meets_a_dead_baseline()
         after = held(self.world)
         self.alarms += sum(notice.kind == "AnalysisHeld" for notice in decision.notices)
         self.holds += after and not before
@@ -93,6 +94,23 @@ class AnyOrder(RuleBasedStateMachine):
         if before and after and not self.world.canary.spec.suspend and not (self.world.status.run and self.world.status.run.sole):
             moved = [effect.routes for effect in decision.effects if isinstance(effect, SetRoutes)]
             assert not moved, f"{routes} moved to {moved} while a person decides"
+
+    def nobody_meets_a_dead_baseline(self) -> None:
+        """After a tick; one that may change nothing (suspended) leaves what there was."""
+        world = self.world
+        if not isinstance(world.routes, Routes) or world.canary.spec.suspend or not world.has_weights:
+            return
+        run = world.status.run
+        if run is not None and run.baseline is not None:
+            assert run.baseline.weight == world.routes.baseline, "what is stored is not what it has"
+        if not world.routes.baseline:
+            return
+        assert isinstance(world.baseline, Copy), "routes name a baseline that is not there"
+        assert world.baseline.ready > 0, "routes name a baseline that answers nobody"
+        assert world.baseline_service
+        assert run is not None
+        assert run.baseline is not None
+        assert (run.baseline.compared, world.baseline.revision) == ("fresh", run.id)
 
     @rule()
     def wake(self) -> None:
@@ -214,7 +232,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------ the world
 
-    @rule(name=st.sampled_from(["app", "app-primary"]))
+    @rule(name=st.sampled_from(["app", "app-primary", "app-baseline"]))
     def pods_become_ready(self, *, name: str) -> None:
         self.world.settle(name)
 
@@ -225,11 +243,11 @@ class AnyOrder(RuleBasedStateMachine):
             primary.replicas, primary.ready = replicas, 0
             primary.readiness = Readiness.WAITING if replicas else Readiness.READY
 
-    @rule(name=st.sampled_from(["app", "app-primary"]))
+    @rule(name=st.sampled_from(["app", "app-primary", "app-baseline"]))
     def deadline_passes(self, *, name: str) -> None:
         self.world.pass_deadline(name)
 
-    @rule(name=st.sampled_from(["app", "app-primary"]))
+    @rule(name=st.sampled_from(["app", "app-primary", "app-baseline"]))
     def pods_crash(self, *, name: str) -> None:
         self.world.crash_pods(name)
 
@@ -312,6 +330,8 @@ def good_end(world: World) -> None:
     world.edit_spec(suspend=False)
     for name in world.hooks:
         world.hooks[name] = name != "rollback"
+    if isinstance(world.baseline, Unknown):
+        world.baseline = None
     world.settle()
     if world.status.failed_checks or held(world):
         world.edit(onFailure="rollback")
@@ -323,7 +343,9 @@ def good_end(world: World) -> None:
         settled(world)
         assert world.status.phase is Phase.SUCCEEDED, world.status
     if isinstance(world.routes, Routes) and world.status.canary_weight == 0:
-        assert (world.routes.primary, world.routes.canary) == (100, 0)
+        assert (world.routes.primary, world.routes.canary, world.routes.baseline) == (100, 0, 0)
+    assert world.baseline is None, "a baseline was left"
+    assert not world.baseline_service, "the Service of a baseline was left"
     assert world.served() == 1.0, (world.status, world.primary, world.target)
     assert world.primary is not None
     assert (world.primary.revision, str(world.primary.configs)) in world.reviewed
@@ -364,8 +386,16 @@ def deleted_end(world: World) -> None:
 
 
 def state_of(world: World) -> tuple[object, ...]:
-    copies = tuple(dataclasses.astuple(each) for each in (world.target, world.primary) if isinstance(each, Copy))
-    return (copies, world.routes or ALL_TO_PRIMARY, world.apex_on_target, world.paused, world.finalizers, world.runs)
+    copies = tuple(dataclasses.astuple(each) for each in (world.target, world.primary, world.baseline) if isinstance(each, Copy))
+    return (
+        copies,
+        world.baseline_service,
+        world.routes or ALL_TO_PRIMARY,
+        world.apex_on_target,
+        world.paused,
+        world.finalizers,
+        world.runs,
+    )
 
 
 AnyOrder.TestCase.settings = settings(

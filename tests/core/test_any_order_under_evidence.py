@@ -16,6 +16,8 @@ from canary.core import judged
 from canary.core.counted import Counters, Past
 from canary.core.judge import Decision, JudgeConfig, Tick
 from canary.core.judge import Sample as Scrape
+from canary.core.model import Unknown
+from tests.core.simulate import Copy
 from tests.core.test_any_order_of_events import SCHEDULES, AnyOrder
 
 pytestmark = pytest.mark.slow
@@ -58,7 +60,7 @@ class Steady:
 
     dead = ""
 
-    def counters(self, since: float, now: float, *, copies: bool = False) -> Counters:
+    def counters(self, since: float, now: float, *, copies: bool = False, baseline: bool = False) -> Counters:
         if self.dead:
             return Counters(now, error=self.dead)
         return Counters(now, tuple(Scrape("primary", "envoy", ts, {"2": ts}) for ts in (since or now - 10, now)))
@@ -83,12 +85,15 @@ class UnderEvidence(AnyOrder):
         hooks=st.booleans(),
         on_failure=st.sampled_from(["rollback", "rollback", "hold"]),
         released=st.sampled_from(["bootstrap", "B", "B", "B"]),
+        baseline=st.sampled_from(["primary", "fresh", "fresh"]),
     )
-    def create(self, *, judge: str, steps: str, schedule: str, hooks: bool, on_failure: str, released: str) -> None:  # type: ignore[override]
+    def create(  # type: ignore[override]
+        self, *, judge: str, steps: str, schedule: str, hooks: bool, on_failure: str, released: str, baseline: str
+    ) -> None:
         super().create(
             schedule=schedule, provider="istio", has_scaler=False, hooks=hooks, on_failure=on_failure, released="bootstrap", recreate=False
         )
-        self.world.edit(judge=judge, sequential={"steps": steps})
+        self.world.edit(judge=judge, sequential={"steps": steps}, baseline=baseline)
         self.world.traffic = Steady()  # type: ignore[assignment]
         if released == "B":
             self.world.release("B")
@@ -118,6 +123,44 @@ class UnderEvidence(AnyOrder):
     @rule(dead=st.sampled_from(["", "", "down"]))
     def source_dies_or_comes_back(self, *, dead: str) -> None:
         self.world.traffic.dead = dead  # type: ignore[union-attr]
+
+    @rule(baseline=st.sampled_from(["primary", "fresh"]))
+    def edit_baseline(self, *, baseline: str) -> None:
+        self.world.edit(baseline=baseline)
+
+    @rule(what=st.sampled_from(["deployment", "service", "both"]))
+    def delete_baseline(self, *, what: str) -> None:
+        if what != "service" and isinstance(self.world.baseline, Copy):
+            self.world.baseline = None
+        if what != "deployment":
+            self.world.baseline_service = False
+
+    @rule(reason=st.sampled_from(["BaselineTaken", "BaselineRefused"]), stays=st.booleans())
+    def baseline_cannot_be_had(self, *, reason: str, stays: bool) -> None:
+        if self.world.baseline is None:
+            self.world.baseline = Unknown(reason, "a quota, or another's object")
+            self.tick()
+            if not stays and isinstance(self.world.baseline, Unknown):
+                self.world.baseline = None
+
+    @rule(replicas=st.integers(1, 4))
+    def target_is_scaled(self, *, replicas: int) -> None:
+        target = self.world.target
+        if isinstance(target, Copy) and target.replicas:
+            target.replicas = replicas
+            target.ready = min(target.ready, replicas)
+
+    @rule(name=st.sampled_from("BC"))
+    def run_with_a_fresh_baseline(self, *, name: str) -> None:
+        """As far as the first requests of it."""
+        self.world.edit(judge="sequential", baseline="fresh", mirror=None)
+        self.world.edit_spec(suspend=False)
+        self.world.release(name)
+        Whim.says = ("continue", 20)
+        for _ in range(6):
+            self.world.settle()
+            self.tick()
+            self.world.now += 10
 
     @rule(judge=st.sampled_from(["threshold", "guarded", "sequential"]))
     def edit_judge(self, *, judge: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from canary.api.status import JudgeStatus, Phase
 from canary.core import judged
-from canary.core.counted import Marks
+from canary.core.counted import Marks, Stage
 from canary.core.model import CountersAsk, Routes, SetRoutes
 from tests.core.test_evidence_decides import checks, go, judge, released, weights
 
@@ -185,17 +185,17 @@ def test_where_nothing_can_be_copied_weights_come_at_once():
 
 
 def test_marks_of_one_stage_say_nothing_in_the_other():
-    marks = Marks(5000, {"a": 4000}, copies=True)
+    marks = Marks(5000, {"a": 4000}, Stage.COPIES)
     assert Marks.parse(marks.text()) == marks
-    assert marks.of_stage(copies=True) is marks
-    assert marks.of_stage(copies=False) == Marks()
+    assert marks.of_stage(Stage.COPIES) is marks
+    assert marks.of_stage(Stage.USERS) == Marks()
     assert Marks.parse(Marks(5000, {"a": 4000}).text()) == Marks(5000, {"a": 4000})
 
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_a_weight_from_before_the_first_copy_ends_no_copies(copies):
     """As it is after a crash between moving traffic and storing the status."""
-    stored = JudgeStatus(verdict="continue", weight=5, marks=Marks(5000, {"a": 4000}, copies=copies).text())
+    stored = JudgeStatus(verdict="continue", weight=5, marks=Marks(5000, {"a": 4000}, Stage.COPIES if copies else Stage.USERS).text())
     turn = SimpleNamespace(
         run=SimpleNamespace(judge=stored), routes=Routes(100, 0, mirrored=True), analysis=SimpleNamespace(max_weight_effective=50)
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from canary.api.status import Phase
-from canary.core.model import PauseScaler, Readiness, Revert, SetFinalizer, Severity, Unknown
+from canary.core.model import PauseScaler, Readiness, Revert, SetFinalizer, Unknown
+from canary.core.telling import Severity
 from tests.core.simulate import FINALIZER, Copy, World
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from canary.api.status import Phase, Verdict
 from canary.core import machine
-from canary.core.model import HookAsk, HookResult, MetricAsk, MetricSource, ProvidersAsk, Routes, Sample, Severity
+from canary.core.model import HookAsk, HookResult, MetricAsk, MetricSource, ProvidersAsk, Routes, Sample
+from canary.core.telling import Severity
 from canary.core.turn import MissingAnswersError
 from tests.core.simulate import Copy, Readiness, World, rev
 

@@ -9,8 +9,8 @@ import pytest
 
 from canary.api.analysis import Webhook
 from canary.api.status import Phase
-from canary.core.model import Notice, Severity
 from canary.core.notices import Voice
+from canary.core.telling import Notice, Severity
 from tests.core.simulate import World
 
 HOOK = Webhook(name="acceptance", type="pre-rollout", url="http://tester/")

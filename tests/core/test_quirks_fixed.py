@@ -12,16 +12,15 @@ from canary.core.model import (
     EnsurePrimary,
     EnsureRoutes,
     EnsureServices,
-    Notice,
     Promote,
     Readiness,
     Routes,
     Sample,
     ScaleTarget,
     SetRoutes,
-    Severity,
     Unknown,
 )
+from canary.core.telling import Notice, Severity
 from tests.core.simulate import Copy, World, rev
 
 MATCH = [{"headers": {"x-canary": {"exact": "insider"}}}]

@@ -8,7 +8,6 @@ import pytest
 
 from canary.api.status import Phase, Verdict
 from canary.core.model import (
-    Counter,
     EnsurePrimary,
     EnsureServices,
     MetricAsk,
@@ -20,6 +19,7 @@ from canary.core.model import (
     ScaleTarget,
     SetRoutes,
 )
+from canary.core.telling import Counter
 from tests.core.simulate import Copy, World, rev
 
 MATCH = [{"headers": {"x-canary": {"exact": "insider"}}}]

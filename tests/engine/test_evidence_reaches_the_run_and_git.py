@@ -13,7 +13,7 @@ from canary.alerts.base import Alert
 from canary.alerts.dispatch import Alerter
 from canary.api.canaryrun import CanaryRun, parse_canary_run
 from canary.api.status import CanaryStatus, Phase
-from canary.core import evidence, model
+from canary.core import evidence, model, telling
 from canary.core.errors import Conflict, Retryable
 from canary.core.release import Release
 from canary.engine.act import Actor
@@ -264,6 +264,6 @@ async def test_the_alert_about_a_failed_analysis_carries_the_checks(fake: FakeCl
     for decision in world.decisions:
         notifier.post(world.canary.model_copy(update={"status": decision.status}), decision.notices)
     await notifier.close(deadline=5)
-    (alert,) = [one for one in sent if one.severity is model.Severity.ERROR]
+    (alert,) = [one for one in sent if one.severity is telling.Severity.ERROR]
     assert alert.message == "Rolling back app.test failed checks threshold reached 2"
     assert alert.fields == (("Check", f"{RATE}: Fail at canary weight 5"), ("Value", "50"), ("Bound", "at least 99"), ("Query", "rate"))

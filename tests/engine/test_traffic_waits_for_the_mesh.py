@@ -9,7 +9,6 @@ from canary.core.model import (
     ALL_TO_PRIMARY,
     Decision,
     EnsureRoutes,
-    Notice,
     Readiness,
     Routes,
     ScaleTarget,
@@ -18,6 +17,7 @@ from canary.core.model import (
     Unknown,
     Workload,
 )
+from canary.core.telling import Notice
 from canary.engine.settle import SETTLE, Settling, moves_only, without_waiting
 
 KEY = ("test", "app")

@@ -33,6 +33,7 @@ from canary.kube.resource import (
     HTTP_ROUTES,
     METRIC_TEMPLATES,
     NAMESPACES,
+    SERVICES,
 )
 from canary.sandbox.server import ApiServer
 from canary.sandbox.world import CRDS, ROUTE_CRD
@@ -65,8 +66,8 @@ class Metrics:
     async def template(self, canary, metric, cluster, *, timeout):
         return self.sample(metric.name)
 
-    async def counters(self, canary, queries, *, since, timeout, cluster=None):
-        return self.traffic.counters(since, self.clock())
+    async def counters(self, canary, queries, *, since, timeout, cluster=None, baseline=False):
+        return self.traffic.counters(since, self.clock(), baseline=baseline)
 
     async def past(self, canary, queries, *, timeout, cluster=None):
         return self.traffic.past(self.clock())
@@ -195,8 +196,8 @@ class Stage:
             await self.user.create(CRDS, definition)
         await self.user.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
         self.view = WatchedCluster(self.user)
-        await self.view.watch(CANARIES, DEPLOYMENTS, HTTP_ROUTES, CANARY_RUNS)
-        self.history = []
+        await self.view.watch(CANARIES, DEPLOYMENTS, HTTP_ROUTES, CANARY_RUNS, SERVICES)
+        self.history, self.unready = [], set()
         self.view.on_change(self._see)
         self._tasks = set()
         return self
@@ -220,11 +221,13 @@ class Stage:
             task.add_done_callback(self._tasks.discard)
 
     async def _roll_out(self, body):
-        """The Deployment controller and its pods: ready at once."""
+        """The Deployment controller and its pods: ready at once, but for those whose pods never are."""
         meta, replicas = body["metadata"], body["spec"].get("replicas", 1)
         if (body.get("status") or {}).get("observedGeneration") == meta["generation"]:
             return
         count = {key: replicas for key in ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")}
+        if meta["name"] in self.unready:
+            count |= dict.fromkeys(("readyReplicas", "availableReplicas"), 0)
         patch = {"status": {"observedGeneration": meta["generation"], **count}}
         with contextlib.suppress(Exception):
             await self.user.merge(DEPLOYMENTS, meta["namespace"], meta["name"], patch, subresource="status")

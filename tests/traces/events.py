@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from canary.core.model import Notice
+from canary.core.telling import Notice
 from tests.traces.differences import RUNS, Run
 from tests.traces.replay import Pace, Tick, ours, theirs
 

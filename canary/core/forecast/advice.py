@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from canary.api.analysis import Analysis
-from canary.api.sequential import HIGHEST_TOP_WEIGHT, JUDGED_TOP_WEIGHT, Judge
+from canary.api.sequential import FRESH_TOP_WEIGHT, HIGHEST_TOP_WEIGHT, JUDGED_TOP_WEIGHT, Baseline, Judge
 from canary.core.forecast.chances import Limit, Luck, Run, blind_steps, expected, limits, luck
 from canary.core.forecast.counted import copied, schedule
 from canary.core.forecast.service import HEALTHY, Fault, Service
@@ -45,8 +45,9 @@ def with_judge(analysis: Analysis, judge: Judge) -> Analysis:
     """The same analysis under another judge; its top weight is lowered where evidence would have nothing left to compare with."""
     if judge is not Judge.SEQUENTIAL or analysis.max_weight_effective <= HIGHEST_TOP_WEIGHT:
         return analysis.model_copy(update={"judge": judge})
+    top = FRESH_TOP_WEIGHT if analysis.baseline is Baseline.FRESH else JUDGED_TOP_WEIGHT
     steps = tuple(weight for weight in analysis.step_weights if weight <= HIGHEST_TOP_WEIGHT)
-    return analysis.model_copy(update={"judge": judge, "max_weight": JUDGED_TOP_WEIGHT, "step_weights": steps})
+    return analysis.model_copy(update={"judge": judge, "max_weight": top, "step_weights": steps})
 
 
 def rates_of(service: Service, fault: Fault, limit: Limit) -> float:

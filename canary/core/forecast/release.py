@@ -18,7 +18,7 @@ from canary.api.sequential import Judge, Steps
 from canary.core.forecast.counted import Counted, Counts, Step, builtins, copied, measured, schedule, verdict
 from canary.core.forecast.service import Fault, Service
 from canary.core.forecast.world import World
-from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
+from canary.core.judge import Arm, Baseline, Decision, JudgeConfig, SequentialJudge, Tick
 from canary.core.judged_checks import config_of
 from canary.core.verdicts import Judged, excused
 
@@ -57,6 +57,11 @@ class Rules:
             self.config = config_of(self.analysis)
 
     @property
+    def fresh(self) -> bool:
+        """Whether a fresh baseline takes the primary's place."""
+        return self.config is not None and self.config.baseline is Baseline.FRESH
+
+    @property
     def horizon(self) -> float:
         """Seconds after which a release without a verdict counts as undecided."""
         steps = (
@@ -80,7 +85,7 @@ class Release:
 
     def __init__(self, rules: Rules, fault: Fault, seed: int) -> None:
         self._rules, self._analysis = rules, rules.analysis
-        self._world = World(rules.service, fault, seed)
+        self._world = World(rules.service, fault, seed, fresh=rules.fresh)
         self._judge = rules.judge(self._world, seed)
         self._counted = Counted(self._analysis)
         self._metrics = builtins(self._analysis)

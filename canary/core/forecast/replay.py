@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from canary.api.analysis import Analysis, Metric
-from canary.api.sequential import Judge
+from canary.api.sequential import Baseline, Judge
 from canary.api.status import Verdict
-from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, fresh
+from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, Stage, fresh
 from canary.core.forecast.advice import with_judge
 from canary.core.forecast.counted import Counted, Step
 from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
@@ -133,7 +133,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         judged = self.analysis if self.analysis.judge is not Judge.THRESHOLD else with_judge(self.analysis, Judge.SEQUENTIAL)
-        self._config = config_of(judged)
+        self._config = config_of(judged, baseline=Baseline.PRIMARY)  # what is read back are the primary's counters
         self._judge = SequentialJudge(self._config, self.past.ticks, self.past.pairs)
         self._all, self._mine = Counted(self.analysis), Counted(self.analysis)
         self._counted_at = self.began
@@ -149,17 +149,17 @@ class Replay:
 
     def since(self, moment: float, *, copies: bool = False) -> float:
         """From when scrapes are needed for a look at `moment`, at the requests of users or at `copies` (the operator's own reach)."""
-        since = self._marks.of_stage(copies=copies).since
+        since = self._marks.of_stage(_stage(copies)).since
         return moment - (FIRST_WINDOW if since <= 0 else min(LONGEST, max(1.0, moment - since + 1)))
 
     def anchor(self, counters: Counters, *, copies: bool = False) -> None:
         """The first look: what was counted before the run. Raises ValueError for impossible counters."""
-        found = fresh(counters, Marks(copies=copies))
-        self._marks = paired(counters, Marks(copies=copies), found.marks).marks
+        marks = Marks(stage=_stage(copies))
+        self._marks = paired(counters, marks, fresh(counters, marks).marks).marks
 
     def look(self, counters: Counters, weight: int, copied: int = 0) -> Look | None:
         """Take what is new; None while there is no news and it is too early to call that silence."""
-        marks, spacing = self._marks.of_stage(copies=copied > 0), spacing_of(self.past)
+        marks, spacing = self._marks.of_stage(_stage(copied > 0)), spacing_of(self.past)
         found = looked(counters, marks, Share(weight, copied), counted=self._counted_at, spacing=spacing)
         self._marks = found.marks
         if found.tick is None:
@@ -251,6 +251,10 @@ class Replay:
         if self.last is not None and self.analysis.judge is not Judge.THRESHOLD:
             return self.last.reason
         return f"The time ended before the schedule did, with {self._all.failed} of {self._all.limit} failed checks."
+
+
+def _stage(copies: bool) -> Stage:
+    return Stage.COPIES if copies else Stage.USERS
 
 
 def _arm(arm: Arm | None) -> Mapping[str, int] | None:

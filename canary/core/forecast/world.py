@@ -16,6 +16,7 @@ import numpy as np
 
 from canary.core.forecast.service import Fault, Service
 from canary.core.judge import Arm, Tick
+from canary.core.weights import beside
 
 EPOCH: Final = 1_700_000_000.0
 PAST: Final = 3600.0
@@ -38,9 +39,13 @@ class _Pending:
 
 
 class World:
-    """One release of a service with a fault. `t` is seconds since it began; `harmed` the bad responses that the canary caused so far."""
+    """One release of a service with a fault. `t` is seconds since it began; `harmed` the bad responses that the canary caused so far.
 
-    def __init__(self, service: Service, fault: Fault, seed: int) -> None:
+    `fresh`: what the canary is compared with is a fresh baseline, which gets as much of the traffic as the canary.
+    """
+
+    def __init__(self, service: Service, fault: Fault, seed: int, *, fresh: bool = False) -> None:
+        self._fresh = fresh
         self._service = service
         self._random = np.random.default_rng([seed, 1])
         self._past = np.random.default_rng([seed, 2])
@@ -80,12 +85,15 @@ class World:
         self.served += mine
         self.harmed += mine * self._excess
         self._draw(self._pending["canary"], "canary", mine, self._random)
-        self._draw(self._pending["primary"], "primary", total - mine, self._random)
+        theirs = total - mine
+        if self._fresh and weight:
+            theirs = int(self._random.binomial(theirs, beside(weight) / (100 - weight))) if weight < 100 else 0
+        self._draw(self._pending["primary"], "primary", theirs, self._random)
 
     def scrape(self, weight: int) -> Tick:
         """What happened since the last scrape."""
         canary, primary = (self._pending[name].take(self._bounds) for name in ("canary", "primary"))
-        return Tick(EPOCH + self.t, canary, primary, weight)
+        return Tick(EPOCH + self.t, canary, primary, weight, baseline=beside(weight) if self._fresh else 0)
 
     def _draw(self, into: _Pending, name: str, n: int, random: np.random.Generator) -> None:
         if not n:

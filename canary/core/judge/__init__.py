@@ -6,7 +6,7 @@
 `docs/explanation/judge.md` says how it decides and what that was measured to be worth.
 """
 
-from canary.core.judge.config import JudgeConfig, JudgeConfigError, Margin, OnInconclusive, Steps, Thresholds
+from canary.core.judge.config import Baseline, JudgeConfig, JudgeConfigError, Margin, OnInconclusive, Steps, Thresholds
 from canary.core.judge.counters import CounterBook, Deltas, Sample
 from canary.core.judge.judge import Decision, SequentialJudge, Verdict
 from canary.core.judge.native import Native
@@ -14,6 +14,7 @@ from canary.core.judge.samples import Arm, Tick
 
 __all__ = [
     "Arm",
+    "Baseline",
     "CounterBook",
     "Decision",
     "Deltas",

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar
 
 from canary.api.common import parse_duration
 from canary.core.errors import Rejected
+from canary.core.weights import TOTAL, beside
 
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 
@@ -39,6 +40,13 @@ class Steps(enum.Enum):
 
     ADAPTIVE = "adaptive"
     FIXED = "fixed"
+
+
+class Baseline(enum.Enum):
+    """What the canary is compared with: the primary, or a fresh copy of it that gets as much of the traffic as the canary."""
+
+    PRIMARY = "primary"
+    FRESH = "fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +90,33 @@ class JudgeConfig:
     max_weight: int = 50
     step_weights: tuple[int, ...] = ()
     interval: float = 60.0
+    baseline: Baseline = Baseline.PRIMARY
 
     @property
     def compared_weight(self) -> int:
-        """The top until health is shown: beyond one half the primary is seen less and less, and at 100 % not at all."""
-        return min(self.max_weight, 50)
+        """The top until health is shown: beyond it the primary (or a fresh baseline) is seen less and less, and at 100 % not at all."""
+        return min(self.max_weight, TOP[self.baseline])
+
+    @property
+    def other(self) -> str:
+        """What the canary is compared with, in words."""
+        return "fresh baseline" if self.baseline is Baseline.FRESH else "primary"
+
+    def against(self, weight: int) -> float:
+        """Requests that the canary's are compared with, for each of its own, at this weight (percent, above 0)."""
+        return (beside(weight) if self.baseline is Baseline.FRESH else TOTAL - weight) / weight
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """From the keys of `analysis.sequential` plus `maxWeight`, `thresholds`, `stepWeight`, `stepWeights` and `interval`.
+        """From the keys of `analysis.sequential` plus `maxWeight`, `thresholds`, `stepWeight`, `stepWeights`, `interval` and `baseline`.
 
-        `max_weight` defaults to 50 (both versions equally well observed), not to upstream's 100, where nothing is left to
-        compare with. Raises JudgeConfigError.
+        `max_weight` defaults to 50, or 33 with a fresh baseline (both versions equally well observed), not to upstream's 100,
+        where nothing is left to compare with. Raises JudgeConfigError.
         """
         keys = _Keys("analysis.sequential", spec, _TOP)
         steps = keys.choice("steps", Steps, Steps.ADAPTIVE)
-        top = keys.whole("maxWeight", 50, least=1, most=100)
+        baseline = keys.choice("baseline", Baseline, Baseline.PRIMARY)
+        top = keys.whole("maxWeight", TOP[baseline], least=1, most=100)
         deadline = keys.seconds("maxDuration", 3600.0, above=0)
         config = cls(
             alpha=keys.number("alpha", 0.01, above=0, below=0.5),
@@ -114,15 +133,18 @@ class JudgeConfig:
             max_weight=top,
             step_weights=_schedule(keys, top) if steps is Steps.FIXED else (),
             interval=keys.seconds("interval", 60.0, above=0),
+            baseline=baseline,
         )
         if config.min_duration > config.max_duration:
             raise keys.bad("minDuration", f"is longer than maxDuration ({config.max_duration:g} s)", "lower it, or raise maxDuration")
         return config
 
 
+TOP: Final = {Baseline.PRIMARY: 50, Baseline.FRESH: 33}
+"""Weights at which both versions are equally well observed, and the primary's pods no more loaded than the canary's."""
 _TOP = (
     *("alpha", "passAlpha", "margin", "harmBudget", "maxExcessPerHour", "warmup", "minDuration", "maxDuration", "onInconclusive"),
-    *("steps", "maxWeight", "thresholds", "stepWeight", "stepWeights", "interval"),
+    *("steps", "maxWeight", "thresholds", "stepWeight", "stepWeights", "interval", "baseline"),
 )
 _MARGIN = ("errorRate", "errorRatio", "slowRatio", "slowShare")
 _THRESHOLDS = ("errorRate", "slowMs")

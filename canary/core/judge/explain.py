@@ -48,7 +48,7 @@ def rolled_back(facts: Facts) -> str:
     seen = facts.guilty
     chance = f"Data this far apart would appear in fewer than 1 of {_whole(facts.fail)} releases {_tolerable(facts, seen)}"
     limit = f"(limit 1 in {_whole(1 / facts.config.alpha)})"
-    text = f"Rolled back after {_span(facts.elapsed)} {facts.place}: {_counts(seen)}. {chance} {limit}."
+    text = f"Rolled back after {_span(facts.elapsed)} {facts.place}: {_counts(facts, seen)}. {chance} {limit}."
     return f"{text}{_bursts(seen)} {_harmed(seen, copied=facts.copied > 0)}"
 
 
@@ -56,10 +56,10 @@ def promoted(facts: Facts) -> str:
     """What has been shown of a version that is promoted."""
     errors, level = facts.readings[ERRORS], 100 * (1 - facts.config.pass_alpha)
     if errors.limit is None:
-        shown = f"failures are fewer than {facts.config.margin.error_ratio:g} times the primary's"
+        shown = f"failures are fewer than {facts.config.margin.error_ratio:g} times the {facts.config.other}'s"
     else:
-        shown = f"error rate is at most {_points(errors.upper)} above primary"
-    text = f"Promoted: {shown} ({level:g} %, valid at every look; {_counts(errors)})"
+        shown = f"error rate is at most {_points(errors.upper)} above {facts.config.other}"
+    text = f"Promoted: {shown} ({level:g} %, valid at every look; {_counts(facts, errors)})"
     text += "".join(
         f"; bad by {name.removeprefix(PREFIX)} are at most {_points(one.upper)} more"
         for name, one in facts.readings.items()
@@ -75,21 +75,19 @@ def suspicious(facts: Facts) -> str:
     """Why the weight is held although nothing is certain."""
     seen = facts.guilty
     odds = f"fewer than 1 of {_whole(facts.fail)} releases {_tolerable(facts, seen)}"
-    return (
-        f"Holding {facts.place}: {_counts(seen)}. So far this would appear in {odds}; roll-back at 1 of {_whole(1 / facts.config.alpha)}."
-    )
+    return f"Holding {facts.place}: {_counts(facts, seen)}. So far this would appear in {odds}; roll-back at 1 of {_whole(1 / facts.config.alpha)}."
 
 
 def primary_fails_too(facts: Facts, name: str) -> str:
     """Why neither a roll-back nor a promotion follows from a broken limit."""
     seen = facts.readings[name]
-    return f"Holding: primary fails too ({_rate(seen.primary)} vs canary {_rate(seen.canary)}, limit {_percent(seen.limit or 0)}); not the canary's doing."
+    return f"Holding: {facts.config.other} fails too ({_rate(seen.primary)} vs canary {_rate(seen.canary)}, limit {_percent(seen.limit or 0)}); not the canary's doing."
 
 
 def watching(facts: Facts) -> str:
     """Progress of a run without news."""
     errors = facts.readings[ERRORS]
-    text = f"{_sentence(facts.place)}: {_counts(errors)}; {_bounded(errors)}"
+    text = f"{_sentence(facts.place)}: {_counts(facts, errors)}; {_bounded(errors)}"
     slowest = _slowest(facts)
     return f"{text}. {_forecast(facts, slowest)}{_bursts(slowest)}{_resolution(facts)}{_moot(facts)}"
 
@@ -142,14 +140,14 @@ def inconclusive(facts: Facts, why: str) -> str:
 # ------------------------------------------------------------------------------------------------------------------ clauses
 
 
-def _counts(seen: Reading) -> str:
+def _counts(facts: Facts, seen: Reading) -> str:
     slow = seen.name in (LATENCY, SLOW_LIMIT)
     what = f"took longer than {_ms(seen.bound)}" if slow else "failed"
-    (n, x), (m, y) = seen.canary, seen.primary
+    (n, x), (m, y), other = seen.canary, seen.primary, facts.config.other
     if seen.name.startswith(PREFIX):
         counted = seen.name.removeprefix(PREFIX)
-        return f"{_whole(x)} of {_whole(n)} that {counted} counts of the canary are bad ({_rate((n, x))}), primary {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
-    return f"{_whole(x)} of {_whole(n)} canary requests {what} ({_rate((n, x))}), primary {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
+        return f"{_whole(x)} of {_whole(n)} that {counted} counts of the canary are bad ({_rate((n, x))}), {other} {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
+    return f"{_whole(x)} of {_whole(n)} canary requests {what} ({_rate((n, x))}), {other} {_whole(y)} of {_whole(m)} ({_rate((m, y))})"
 
 
 def _tolerable(facts: Facts, seen: Reading) -> str:
@@ -159,15 +157,15 @@ def _tolerable(facts: Facts, seen: Reading) -> str:
     if seen.name == SLOW_LIMIT:
         return f"with at most {_percent(seen.limit or 0)} of requests over {_ms(seen.bound)}"
     if seen.name == LATENCY:
-        return f"with at most {margin.slow_ratio:g} times the primary's slow share plus {_points(margin.slow_share)}"
+        return f"with at most {margin.slow_ratio:g} times the {facts.config.other}'s slow share plus {_points(margin.slow_share)}"
     if margin.error_rate is None:
-        return f"with at most {margin.error_ratio:g} times the primary's failures"
-    times = f"than {margin.error_ratio:g} times the primary" if margin.error_ratio else ""
+        return f"with at most {margin.error_ratio:g} times the {facts.config.other}'s failures"
+    times = f"than {margin.error_ratio:g} times the {facts.config.other}" if margin.error_ratio else ""
     return f"no more than {_points(margin.error_rate)} worse {times}".rstrip()
 
 
 def _slow_margin(facts: Facts, slow: Reading) -> str:
-    return f"{facts.config.margin.slow_ratio:g} times the primary's share plus {_points(slow.limit or 0)}"
+    return f"{facts.config.margin.slow_ratio:g} times the {facts.config.other}'s share plus {_points(slow.limit or 0)}"
 
 
 def _harmed(seen: Reading, *, copied: bool) -> str:
@@ -207,7 +205,7 @@ def _target(facts: Facts, seen: Reading) -> str:
     if seen.name.startswith(PREFIX) and seen.limit is not None:
         return f"exclude +{_points(seen.limit)} in {seen.name.removeprefix(PREFIX)}"
     if seen.limit is None:
-        return f"show fewer than {facts.config.margin.error_ratio:g} times the primary's failures"
+        return f"show fewer than {facts.config.margin.error_ratio:g} times the {facts.config.other}'s failures"
     return f"exclude +{_points(seen.limit)}"
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from canary.core.judge import explain, ramp
-from canary.core.judge.config import JudgeConfig, OnInconclusive, Steps
+from canary.core.judge.config import Baseline, JudgeConfig, OnInconclusive, Steps
 from canary.core.judge.pace import Pace
 from canary.core.judge.panel import ERROR_LIMIT, SLOW_LIMIT, Flow, Panel, Reading
 from canary.core.judge.samples import EMPTY, Arm, Tick
@@ -108,7 +108,7 @@ class SequentialJudge:
         if left:
             # after the tick: it may have copies in it
             self._panel.begin_anew()
-        return _absent(tick) if both is None else self._silent(tick)
+        return _absent(tick, self._config.other) if both is None else self._silent(tick)
 
     def _enter(self, tick: Tick) -> bool:
         """Note what kind of requests a tick has: shares are not compared across kinds. Whether copies have come to an end."""
@@ -122,7 +122,9 @@ class SequentialJudge:
     def _count(self, tick: Tick, canary: Arm, primary: Arm, seconds: float) -> None:
         """Take a tick of which both arms are known."""
         pace, config = self._pace, self._config
-        pace.count(canary.total, primary.total, tick.part, seconds, copies=tick.copied > 0)
+        pace.count(canary.total, primary.total, tick.part, seconds, copies=tick.copied > 0, whole=tick.whole)
+        if config.baseline is Baseline.FRESH and not tick.weight:
+            return  # what the primary does before a fresh baseline has requests says nothing of the baseline
         warm = pace.elapsed >= config.warmup
         self._panel.tolerate_users(pace.traffic)
         if warm:
@@ -138,11 +140,11 @@ class SequentialJudge:
     def _silent(self, tick: Tick) -> str:
         """Which part of what should be known is not, or nothing."""
         pace = self._pace
-        if pace.silence:
+        if silence := pace.silence(self._config.other):
             self._shares.interrupt(tick.part)
-            return pace.silence
+            return silence
         if self._panel.untimed:
-            return "the primary's latency is known, the canary's is not: its histogram is missing"
+            return f"the {self._config.other}'s latency is known, the canary's is not: its histogram is missing"
         if uncounted := self._panel.uncounted:
             return f"the template of metric {', '.join(uncounted)} counts nothing of the canary"
         return ""
@@ -276,7 +278,7 @@ class SequentialJudge:
         if self._copied:
             return Flow(100 / self._copied, (self._pace.traffic or 0.0) * self._copied / 100 * self._pace.interval)
         top = self._config.compared_weight
-        return Flow((100 - top) / top, (self._pace.traffic or 0.0) * top / 100 * self._pace.interval)
+        return Flow(self._config.against(top), (self._pace.traffic or 0.0) * top / 100 * self._pace.interval)
 
     @property
     def _least(self) -> int:
@@ -331,7 +333,7 @@ def _both(tick: Tick) -> tuple[Arm, Arm] | None:
     return None if canary is None or primary is None else (canary, primary)
 
 
-def _absent(tick: Tick) -> str:
+def _absent(tick: Tick, other: str) -> str:
     if tick.canary is None and tick.primary is None:
-        return "neither canary nor primary has reported"
-    return "the canary has not reported" if tick.canary is None else "the primary has not reported"
+        return f"neither canary nor {other} has reported"
+    return f"the {'canary' if tick.canary is None else other} has not reported"

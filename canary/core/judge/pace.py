@@ -85,14 +85,13 @@ class Pace:
         """Requests per second of both versions; None while unknown."""
         return self._total / self._seconds if self._seconds else None
 
-    @property
-    def silence(self) -> str:
-        """Which version should have been seen by now, in words; empty when none is missing."""
+    def silence(self, other: str = "primary") -> str:
+        """Which version should have been seen by now, in words; empty when none is missing. `other` is what the canary is compared with."""
         if self._quiet.over(_GAPS):
             return "no request of either version has been seen, though there was traffic before"
         if self._silent.over(_GAPS):
             return "no request has reached the canary, or none of its telemetry has reached us"
-        return "no request of the primary has been seen, though it should have its share" if self._dark.over(_GAPS) else ""
+        return f"no request of the {other} has been seen, though it should have its share" if self._dark.over(_GAPS) else ""
 
     @property
     def unheard(self) -> bool:
@@ -118,10 +117,13 @@ class Pace:
         """
         return min(seconds, max(_REACHED, 3 * self.interval))
 
-    def count(self, canary: int, primary: int, weight: float, seconds: float, *, copies: bool = False) -> None:
-        """Take the requests of a tick of which both arms are known. `weight`: the canary's part of them, in percent; its copies are no traffic."""
-        self._quiet.count((self.traffic or 0.0) * seconds, seen=canary + primary > 0)
-        self._traffic(primary if copies else canary + primary, seconds)
+    def count(self, canary: int, primary: int, weight: float, seconds: float, *, copies: bool = False, whole: int = 100) -> None:
+        """Take the requests of a tick of which both arms are known. `weight`: the canary's part of them, in percent; its copies are no traffic.
+
+        `whole`: how many percent of the service's traffic they are.
+        """
+        self._quiet.count((self.traffic or 0.0) * seconds * whole / 100, seen=canary + primary > 0)
+        self._traffic((primary if copies else canary + primary) * 100 / whole, seconds)
         self._silent.count(primary * weight / (100 - weight) if weight < 100 else 0.0, seen=canary > 0 or weight <= 0)
         self._dark.count(canary * (100 - weight) / weight if weight > 0 else 0.0, seen=primary > 0 or weight >= 100)
 
@@ -139,7 +141,7 @@ class Pace:
         """Seconds at the top weight before a promotion: a minute, and three ticks."""
         return max(_MINUTE, _REACTION * self.interval)
 
-    def _traffic(self, total: int, seconds: float) -> None:
+    def _traffic(self, total: float, seconds: float) -> None:
         if seconds <= 0:
             return
         keep = 0.5 ** (seconds / max(_TRAFFIC, 2 * seconds))

@@ -94,7 +94,7 @@ def detection(
     config: JudgeConfig, *, rate: float, traffic: float, error_rate: float, weight: int, spacing: float = 15.0, copied: int = 0
 ) -> Detection | None:
     """For a canary that fails at `rate` (share) from the start at `weight` percent, or on copies of so many percent; None when that is tolerated."""
-    margin, primaries = config.margin, 100 / copied if copied else (100 - weight) / weight
+    margin, primaries = config.margin, 100 / copied if copied else config.against(weight)
     tolerated = (margin.error_ratio or 1.0) * error_rate + (margin.error_rate or 0.0)
     gains = []
     if rate > tolerated and margin.error_rate is not None:
@@ -124,7 +124,7 @@ def _healthy(
     """The most that any metric needs. `primaries`: requests of the primary for each of the canary; those of the top weight when absent."""
     margin, excess = config.margin, min(0.5, users / 3600 / traffic)
     strict = 1 / config.pass_alpha
-    primaries = (100 - config.compared_weight) / config.compared_weight if primaries is None else primaries
+    primaries = config.against(config.compared_weight) if primaries is None else primaries
     tolerated = None if margin.error_rate is None else max(margin.error_rate, excess)
     needs = [required(strict, max(error_rate, 1e-6), border=Border(margin.error_ratio or 1.0, tolerated), primaries=primaries, phi=phi)]
     if slow_share is not None:

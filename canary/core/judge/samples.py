@@ -37,7 +37,8 @@ class Tick:
 
     `weight` is the canary's share of traffic in percent during the tick. `pairs` has canary and primary of what templates count, by the
     name of the metric; None when that is not known. `copied`: percent of the primary's requests that the canary got a copy of, while the
-    traffic was mirrored and not split; its weight is 0 then.
+    traffic was mirrored and not split; its weight is 0 then. `baseline`: percent of the traffic that a fresh baseline had; it is what `primary`
+    counts then, and the primary's own requests are in neither arm.
     """
 
     ts: float
@@ -46,11 +47,19 @@ class Tick:
     weight: int
     pairs: Mapping[str, tuple[Arm | None, Arm | None]] | None = None
     copied: int = 0
+    baseline: int = 0
 
     @property
     def part(self) -> float:
-        """The canary's part of all requests that both versions get, in percent: of a hundred requests and forty copies, 28.6."""
+        """The canary's part of all requests that both arms get, in percent: of a hundred requests and forty copies, 28.6."""
+        if self.baseline:
+            return 100 * self.weight / (self.weight + self.baseline)
         return 100 * self.copied / (100 + self.copied) if self.copied else self.weight
+
+    @property
+    def whole(self) -> int:
+        """How many percent of the service's requests the arms have between them."""
+        return self.weight + self.baseline if self.baseline else 100
 
 
 EMPTY = Arm(0, 0)

@@ -1,6 +1,7 @@
 {{/*
 Exactly the requests that the operator sends. It writes by PATCH only (server-side apply needs `create` besides), so nothing grants
-`update`; what it deletes is its own copies of configs and old CanaryRuns. Everything else goes with its owner, the Canary.
+`update`; what it deletes is its own copies of configs, old CanaryRuns, and fresh baselines (a Deployment and a Service of a run that has ended).
+Everything else goes with its owner, the Canary.
 */}}
 {{- define "canary.rules" -}}
 {{- $read := "get, list, watch" -}}
@@ -32,10 +33,10 @@ Exactly the requests that the operator sends. It writes by PATCH only (server-si
   verbs: [create, patch]
 - apiGroups: [""]
   resources: [services]
-  verbs: [{{ $write }}]
+  verbs: [{{ $write }}{{ if .Values.rbac.freshBaselines }}, delete{{ end }}]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [{{ $write }}]
+  verbs: [{{ $write }}{{ if .Values.rbac.freshBaselines }}, delete{{ end }}]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [{{ $write }}]
