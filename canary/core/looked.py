@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from canary.core.counted import Counters, Fresh, Marks, Past, fresh
+from canary.core.counted import Counters, Fresh, Marks, Past, Stage, fresh
 from canary.core.evidence import shortened
 from canary.core.judge import Deltas, Tick
 from canary.core.paired import paired
+from canary.core.weights import beside
 
 USUAL_SPACING = 15.0
 """Seconds between two looks while the spacing of scrapes is unknown, and at most."""
@@ -26,18 +27,31 @@ LONGEST_REASON = 800
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What the canary had in the time of a look: so many percent of the requests, or copies of so many (0: none)."""
+class Seen:
+    """Under which weights the news came (percent), and of which requests they are. `copied`: the canary got copies of so many, and no others."""
 
+    stage: Stage
     weight: int
+    baseline: int = 0
     copied: int = 0
+
+    @property
+    def alone(self) -> str:
+        """Why there is nothing to compare with; empty where there is."""
+        if self.stage is not Stage.ALONE:
+            return ""
+        return (
+            "the fresh baseline has no pod that answers"
+            if beside(self.weight)
+            else "no share of the traffic is left for the fresh baseline"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What the judge is to be shown; no `tick` while there is no news and it is too early to call that silence.
 
-    `lacking`: what of the templates' pairs could not be had. `note`: what the counters do not tell.
+    `lacking`: what should have been counted and was not. `note`: what the counters do not tell.
     """
 
     tick: Tick | None
@@ -46,24 +60,27 @@ class Looked:
     note: str = ""
 
 
-def looked(counters: Counters, marks: Marks, share: Share, *, counted: float, spacing: float | None) -> Looked:
-    """What no look has counted yet. `marks` are those of this stage; `counted` is the time of the last tick (0: none), `spacing` that of scrapes."""
-    found = news(counters, marks)
+def looked(counters: Counters, marks: Marks, seen: Seen, *, now: float, counted: float, spacing: float | None) -> Looked:
+    """What no look has counted yet. `marks` are of this stage; `counted` is the time of the last tick (0: none), `spacing` that between scrapes.
+
+    Without news the judge is left alone for a while: proxies are not scraped at our pace.
+    """
+    found, alone = news_since(counters, marks), seen.alone
     note, kept = (found, marks) if isinstance(found, str) else (counters.note, found.marks)
     deltas = found.deltas if isinstance(found, Fresh) and found.newest is not None else None
-    if deltas is None and counters.at - counted < patience(spacing):
+    if deltas is None and not alone and now - counted < patience(spacing):
         # targets that were seen for the first time: what they count from now on is new
         return Looked(None, replace(marks, by_target=kept.by_target), note=note)
     # a clock that was set back must not make the judge deaf: its time goes on, from look to look
-    at = counters.at if counters.at > counted else counted + (spacing or SHORTEST_SPACING)
-    tick = replace((deltas or Deltas(None, None)).tick(at, share.weight), copied=share.copied)
+    at = now if now > counted else counted + (spacing or SHORTEST_SPACING)
+    tick = replace((deltas or Deltas(None, None)).tick(at, seen.weight), copied=seen.copied, baseline=seen.baseline)
     if deltas is None:
-        return Looked(tick, kept, note=note)
+        return Looked(tick, kept, alone, "" if alone else note)
     pairs = paired(counters, marks, kept)
     return Looked(replace(tick, pairs=pairs.arms), pairs.marks, pairs.lacking, note)
 
 
-def news(counters: Counters, marks: Marks) -> Fresh | str:
+def news_since(counters: Counters, marks: Marks) -> Fresh | str:
     """What is new, or why that cannot be said."""
     if counters.error:
         return counters.error

@@ -19,7 +19,7 @@ from canary.core.forecast.advice import with_judge
 from canary.core.forecast.counted import Counted, Step
 from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
 from canary.core.judged_checks import config_of
-from canary.core.looked import USUAL_SPACING, Share, looked, noted, spacing_of
+from canary.core.looked import USUAL_SPACING, Seen, looked, noted, spacing_of
 from canary.core.paired import paired
 from canary.core.verdicts import Judged, Tally, excused
 
@@ -160,7 +160,8 @@ class Replay:
     def look(self, counters: Counters, weight: int, copied: int = 0) -> Look | None:
         """Take what is new; None while there is no news and it is too early to call that silence."""
         marks, spacing = self._marks.of_stage(_stage(copied > 0)), spacing_of(self.past)
-        found = looked(counters, marks, Share(weight, copied), counted=self._counted_at, spacing=spacing)
+        seen = Seen(marks.stage, weight, copied=copied)
+        found = looked(counters, marks, seen, now=counters.at, counted=self._counted_at, spacing=spacing)
         self._marks = found.marks
         if found.tick is None:
             return None
