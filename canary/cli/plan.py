@@ -153,6 +153,7 @@ def _data(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
         "hours": len(hours),
         "deadlineSeconds": week.deadline,
         "copied": week.copied,
+        "baseline": manifest.canary.spec.analysis.baseline.value,
         "slots": [slot.to_dict() for slot in slots],
         "good": [slot.name for slot in good],
         "windows": windows(good),
@@ -161,6 +162,7 @@ def _data(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
 
 
 def _show(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence[Hour], zone: str) -> None:
+    from canary.api.sequential import Baseline
     from canary.core.forecast.week import DAYS, RARE, windows
     from canary.core.forecast.words import columns, count, minutes, percent
 
@@ -175,6 +177,8 @@ def _show(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
         click.echo(f"Copies of requests come before users: {stages}. The times below include that.")
     elif manifest.uncopied:
         click.echo(f"Not planned for: {manifest.uncopied}.")
+    if manifest.canary.spec.analysis.baseline is Baseline.FRESH:
+        click.echo("Compared with a fresh baseline, which gets as many requests as the canary.")
     click.echo(f"\nHow long an analysis takes that begins at this hour ({zone}; * is a good time, ! takes healthy versions back):")
     known, good = {slot.number: slot for slot in slots}, {slot.number for slot in week.good(slots)}
     rows = []

@@ -122,6 +122,23 @@ def test_a_mesh_that_copies_nothing_is_named(capsys, tmp_path):
     assert found["judges"]["sequential"]["errors=20%"]["harmed"] > 0
 
 
+def test_who_is_young_is_taken_back_unless_compared_with_its_like(capsys, tmp_path):
+    ask = ("--manifest", manifest(tmp_path, maxWeight=0), "--traffic", "100", "--young", "latency=2x", "--young-for", "4m", *QUICK)
+    found = simulated(capsys, *ask)
+    assert found["baseline"] == "primary"
+    assert (found["service"]["young"], found["service"]["youngSeconds"]) == ("latency=2x", 240)
+    assert found["judges"]["sequential"]["healthy"]["rolledBack"] == 1
+    assert "`baseline: fresh` compares with" in found["advice"][0]["text"]
+    fresh = simulated(capsys, *ask, "--set", "baseline=fresh")
+    assert fresh["baseline"] == "fresh"
+    assert fresh["judges"]["sequential"]["healthy"]["promoted"] == 1
+    assert fresh["judges"]["sequential"]["errors=20%"]["rolledBack"] == 1
+    assert canary("simulate", *ask, "--set", "baseline=fresh") == 0
+    shown = capsys.readouterr().out
+    assert "Compared with a fresh baseline, which is as young as the canary" in shown
+    assert "Pods are young for 4 min: latency=2x." in shown
+
+
 def test_people_get_a_table_and_sentences(capsys, tmp_path):
     path = manifest(tmp_path, judge="threshold")
     assert canary("simulate", "--manifest", path, "--traffic", "6000/m", *QUICK) == 0
@@ -143,6 +160,8 @@ def test_people_get_a_table_and_sentences(capsys, tmp_path):
         (["--traffic", "1", "--latency", "p99=1s"], "one percentile"),
         (["--traffic", "1", "--buckets", "5,1"], "must rise"),
         (["--traffic", "1", "--scrape", "soon"], "--scrape"),
+        (["--traffic", "1", "--young", "slow"], "fault 'slow'"),
+        (["--traffic", "1", "--young", "latency=2x", "--young-for", "0s"], "--young-for '0s' must lie between 1s and 1440m"),
         (["--traffic", "1", "--set", "judge"], "is not KEY=VALUE"),
         (["--traffic", "1", "--set", "metrics.7.interval=1m"], "the analysis has no '7' there"),
         (["--traffic", "1", "--set", "judge=oracle"], "judge"),

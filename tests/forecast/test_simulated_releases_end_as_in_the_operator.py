@@ -8,7 +8,7 @@ from canary.api.analysis import Analysis
 from canary.api.status import Phase
 from canary.core.forecast.release import Release, Rules
 from canary.core.forecast.service import HEALTHY, Latency, Service, parse_fault
-from canary.core.model import Sample
+from canary.core.model import CountersAsk, Sample
 from tests.core.counting import BOUNDS, watched
 from tests.core.simulate import World
 
@@ -20,6 +20,8 @@ ANALYSIS = {
     "maxWeight": 50,
     "metrics": [{"name": "request-success-rate", "thresholdRange": {"min": 99}}],
 }
+FRESH = {"baseline": "fresh", "maxWeight": 33}
+GUARDED = {"judge": "guarded"}
 SEQUENTIAL = {"judge": "sequential", "sequential": {"minDuration": "3m"}}
 
 
@@ -40,6 +42,7 @@ def in_the_operator(analysis, share, seed):
             users = world.now
         if world.status.phase is not Phase.PROGRESSING:
             assert (world.traffic.harmed == 0) == (users is None)
+            assert any(ask.baseline for ask in world.asked if isinstance(ask, CountersAsk)) == (analysis.get("baseline") == "fresh")
             return world.status.phase, world.now - began, None if users is None else users - began
         world.now += decision.wake_after
     raise AssertionError("it does not end")
@@ -66,6 +69,9 @@ def rate(world):
         ({"judge": "guarded"}, 0.001, "promote"),
         (SEQUENTIAL, 0.02, "rollback"),
         (SEQUENTIAL, 0.001, "promote"),
+        (SEQUENTIAL | FRESH, 0.02, "rollback"),
+        (SEQUENTIAL | FRESH, 0.001, "promote"),
+        (GUARDED | FRESH, 0.02, "rollback"),
     ],
 )
 def test_they_end_alike(more, share, ending):
@@ -111,6 +117,32 @@ def test_copies_come_first_and_take_as_long(more, share, ending):
     else:
         assert not any(one.on_copies for one in ours)
         assert median(one.copying for one in ours) == pytest.approx(median(copies for *_, copies in theirs), rel=0.2, abs=30)
+
+
+@pytest.mark.parametrize(("baseline", "ending"), [("primary", "rollback"), ("fresh", "promote")])
+def test_a_fresh_baseline_is_as_young_as_the_canary(baseline, ending):
+    """Healthy versions, twice as slow for their first five minutes."""
+    service = Service(100.0, young=parse_fault("latency=2x"), young_for=300.0)
+    rules = Rules(Analysis.model_validate(ANALYSIS | SEQUENTIAL | {"baseline": baseline, "maxWeight": 0}), service)
+    ours = [Release(rules, HEALTHY, seed).run() for seed in range(5)]
+    assert {one.verdict for one in ours} == {ending}
+
+
+def test_beside_a_fresh_baseline_the_canary_has_a_third_at_most_and_checks_look_at_the_primary():
+    analysis = Analysis.model_validate(ANALYSIS | SEQUENTIAL | {"baseline": "fresh", "maxWeight": 0})
+    release = Release(Rules(analysis, Service(300.0, young=parse_fault("errors=50%"), young_for=60.0)), HEALTHY, 1)
+    world = release._world
+    world.go_on(30, 20)
+    tick = world.scrape(20)
+    assert tick.baseline == 20
+    assert tick.canary.total == pytest.approx(1800, rel=0.2)
+    assert tick.primary.total == pytest.approx(1800, rel=0.2), "the baseline"
+    assert tick.canary.errors == pytest.approx(tick.primary.errors, rel=0.2)
+    assert world.primary.total == pytest.approx(5400, rel=0.2)
+    assert world.primary.errors < 30, "it is old"
+    whole = Release(Rules(analysis, Service(300.0)), HEALTHY, 1)
+    assert whole.run().verdict == "promote"
+    assert whole.weight == 33
 
 
 def test_a_version_that_only_copies_are_shown_is_never_promoted():

@@ -72,6 +72,7 @@ def advise(analysis: Analysis, service: Service, faults: Sequence[Fault], found:
     mine = found[analysis.judge.value]
     about = _About(analysis, service, config_of(with_judge(analysis, Judge.SEQUENTIAL)))
     said: list[Advice] = []
+    said += about.youth(mine["healthy"])
     if analysis.judge is not Judge.SEQUENTIAL:
         said += about.checks_by_luck()
     if analysis.judge is Judge.SEQUENTIAL:
@@ -101,6 +102,18 @@ class _About:
         """The weight half-way through the schedule: what evidence has on average."""
         weights = schedule(self.analysis)
         return min(weights[len(weights) // 2], self.config.compared_weight)
+
+    def youth(self, healthy: Summary) -> Iterator[Advice]:
+        """Healthy versions that evidence takes back for being younger than the primary."""
+        service, analysis = self.service, self.analysis
+        if service.young is None or analysis.judge is Judge.THRESHOLD or healthy.by_evidence <= self.config.alpha:
+            return
+        text = (
+            f"{percent(healthy.by_evidence)} of healthy versions are taken back for what all do while they are young ({service.young.name})"
+        )
+        if analysis.baseline is not Baseline.FRESH:
+            text += ". `baseline: fresh` compares with a copy of the old version that is as young"
+        yield Advice("falseRollback", f"{text}.")
 
     # ---------------------------------------------------------------------------------------- counted checks and luck
 

@@ -94,7 +94,7 @@ class Release:
         self._decision: Decision | None = None
         self._deciding = self._analysis.judge is Judge.SEQUENTIAL
         self._copied = copied(self._analysis)
-        self._anchors = self._copied > 0
+        self._anchors = self._copied > 0 or rules.fresh
         self._copying: float | None = None
         self.weight = 0 if self._copied else self._first()
 
@@ -123,10 +123,10 @@ class Release:
 
     def _look(self) -> Outcome | None:
         tick = replace(self._world.scrape(self.weight), copied=self._copied)
-        self._seen.append(tick)
+        self._seen.append(replace(tick, primary=self._world.primary))
         while self._seen[0].ts <= tick.ts - self._longest - self._rules.service.spacing:
             self._seen.popleft()
-        if self._judge is None or self._anchors:  # who counts copies is not who counts requests: the first look of each stage only anchors
+        if self._judge is None or self._anchors:  # other counters in each stage: its first look only anchors
             self._anchors = False
             return None
         self._decision = decision = self._judge.observe(tick)
