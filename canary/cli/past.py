@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from canary.api.analysis import Metric
 from canary.api.metrictemplate import MetricTemplate, MetricTemplateSpec
+from canary.api.sequential import Baseline
 from canary.cli.forecasting import Manifest, Progress, Server
-from canary.core.arms import ArmQueries
-from canary.core.counted import FIRST_WINDOW, Counters
+from canary.core.arms import ArmQueries, ArmSeries
+from canary.core.counted import FIRST_WINDOW, Counters, Stage
 from canary.core.errors import CanaryError, NotFound, Rejected
 from canary.core.forecast.counted import copied
 from canary.core.forecast.replay import Check, Look, Replay, Stepped
@@ -28,6 +29,7 @@ from canary.metrics.prometheus import picked
 if TYPE_CHECKING:
     from canary.core.judge import Sample as Scrape
     from canary.core.judge.counters import Side
+    from canary.core.looked import Seen
     from canary.routers.base import Router
 
 CHUNK = 540.0
@@ -50,11 +52,13 @@ class Questions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", pairs.templates(self.manifest.canary, self.template))
 
-    def arms(self, *, copies: bool = False) -> ArmQueries:
-        """Who counts the requests of both versions, or the copies."""
+    def arms(self, stage: Stage = Stage.USERS) -> ArmQueries:
+        """Who counts the requests of both versions, or the copies, or those of a fresh baseline in the primary's place."""
         queries = self.router.arm_queries
         assert queries is not None  # else it was refused
-        return queries.copies or queries if copies else queries
+        if stage is Stage.COPIES:
+            return queries.copies or queries
+        return replace(queries, primary=queries.baseline) if stage is Stage.BASELINE and queries.baseline else queries
 
     def template(self, metric: Metric) -> MetricTemplate:
         """The MetricTemplate of the same file. Raises NotFound."""
@@ -107,13 +111,16 @@ def _changes(points: list[tuple[float, int]], at: int) -> bool:
 
 
 async def _with_copies(server: Server, questions: Questions, weights: Weights, between: tuple[float, float], part: int) -> Weights:
-    queries, window = questions.arms(copies=True), round(1000 * (between[1] - between[0] + LOOKBACK))
-    asked = (f"sum({series.requests})[{window}ms:{GRID:.0f}s]" for series in (queries.canary, queries.primary))
-    mine, theirs = [
-        {float(ts): float(value) for one in found for ts, value in one.get("values", ())}
-        for found in await asyncio.gather(*(server.series(text, between[1]) for text in asked))
-    ]
+    queries, first = questions.arms(Stage.COPIES), between[0] - LOOKBACK
+    mine, theirs = [await _totals(server, series, (first, between[1])) for series in (queries.canary, queries.primary)]
     return with_copies(weights, mine, theirs, copied=part)
+
+
+async def _totals(server: Server, series: ArmSeries, between: tuple[float, float]) -> dict[float, float]:
+    """Requests counted so far, at moments of the grid."""
+    window = round(1000 * (between[1] - between[0]))
+    found = await server.series(f"sum({series.requests})[{window}ms:{GRID:.0f}s]", between[1])
+    return {float(ts): float(value) for one in found for ts, value in one.get("values", ())}
 
 
 class _Tape:
@@ -144,14 +151,15 @@ class RunOfThePast:
         self._server, self._questions, self._weights = server, questions, weights
         self._analysis = questions.manifest.canary.spec.analysis
         self._began, self._ended = run
-        self._tapes: dict[str, _Tape] = {}
+        self._tapes: dict[tuple[str, Stage], _Tape] = {}
+        self._baseline = Baseline.PRIMARY
         self._progress = Progress()
 
     # ------------------------------------------------------------------------------------------------ what is not known
 
     def notes(self, *, told: bool) -> list[str]:
         """What the past does not tell, in sentences. `told`: the weights are those of the command line."""
-        found = [*self._about_copies(told=told)]
+        found = [*self._about_copies(told=told), *self._about_baseline()]
         if missing := self._questions.lacking():
             found.append(f"Taken to agree, since the file has no MetricTemplate for them: {', '.join(missing)}. Pairs of counters that these may have are not compared.")  # fmt: skip
         if paired := self._questions.pairs:
@@ -176,18 +184,34 @@ class RunOfThePast:
         between = f"from {_time(max(first[0], self._began))} to {_time(min(first[1], self._ended))}"
         return [f"Copies of {part} % of the requests {between}: {source}; how many were copied is what the manifest says today."]
 
+    def _about_baseline(self) -> list[str]:
+        if self._analysis.baseline is not Baseline.FRESH:
+            return []
+        if self._baseline is Baseline.FRESH:
+            return [
+                "Compared with the fresh baseline, whose requests were counted; its share is what the rules give it beside these weights."
+            ]
+        return ["Compared with the primary: no request of a fresh baseline was counted in this time."]
+
     # ---------------------------------------------------------------------------------------------------------- the run
 
     async def begun(self) -> Replay:
         """The run before its first look. Raises what the first questions raise."""
-        copies = self._weights.copying(self._began + 1)
+        series = self._questions.arms().baseline
+        if self._analysis.baseline is Baseline.FRESH and series is not None:
+            totals = await _totals(self._server, series, (self._began, self._ended))
+            self._baseline = Baseline.FRESH if len(set(totals.values())) > 1 else Baseline.PRIMARY
         history = await arms.history(self._server.series, self._questions.arms(), at=self._began)
         if history.error:
             raise self._server.lost or Rejected(f"the primary's past cannot be had: {history.error}")
         past = {name: await pairs.history(self._asks(name), self._spec(name), at=self._began) for name in self._questions.pairs}
-        replayed = Replay(self._analysis, self._began, replace(history, pairs=past))
-        replayed.anchor(await self._counters(self._began, self._began - FIRST_WINDOW, copies=copies), copies=copies)
+        replayed = Replay(self._analysis, self._began, replace(history, pairs=past), baseline=self._baseline)
+        seen = replayed.seen(0, self._copied(self._began + 1))
+        replayed.anchor(await self._counters(self._began, self._began - FIRST_WINDOW, seen), seen)
         return replayed
+
+    def _copied(self, at: float) -> int:
+        return copied(self._analysis) if self._weights.copying(at) else 0
 
     async def events(self, replayed: Replay) -> AsyncIterator[Look | Stepped]:
         """Looks and steps, in the order of time, until the run ended or both judges have decided."""
@@ -197,11 +221,10 @@ class RunOfThePast:
             now = min(look, step)
             if look <= now:
                 look += replayed.spacing
-                copies = weights.copying(now)
-                counters = await self._counters(now, replayed.since(now, copies=copies), copies=copies)
-                part = copied(self._analysis) if copies else 0
-                if replayed.own is None and (seen := replayed.look(counters, weights.at(now), part)) is not None:
-                    yield seen
+                seen = replayed.seen(weights.at(now), self._copied(now))
+                counters = await self._counters(now, replayed.since(now, seen), seen)
+                if replayed.own is None and (event := replayed.look(counters, seen)) is not None:
+                    yield event
             if step <= now:
                 step += interval
                 if not replayed.stepping:
@@ -211,46 +234,49 @@ class RunOfThePast:
 
     # ----------------------------------------------------------------------------------------------------- its counters
 
-    async def _counters(self, at: float, since: float, *, copies: bool) -> Counters:
-        """The requests of both versions, or the copies, and what templates count beside them."""
-        found = await self._tape("copies" if copies else "", self._main(copies=copies), at).counters(at, since)
+    async def _counters(self, at: float, since: float, seen: Seen) -> Counters:
+        """The requests of both versions, or what stands for them, and what templates count beside them."""
+        if seen.alone:
+            return Counters(at, error=seen.alone)
+        found = await self._tape("", seen.stage, self._main(seen.stage), at).counters(at, since)
         if found.error:
             raise self._server.lost or Rejected(f"the counters cannot be had: {found.error}")
         counted = {}
         for name in self._questions.pairs:
-            counted[name] = await self._tape(f"pair {name}", self._pair(name), at).counters(at, since)
+            counted[name] = await self._tape(name, seen.stage, self._pair(name, seen.stage), at).counters(at, since)
         if self._server.lost is not None:
             raise self._server.lost
         return replace(found, pairs=counted)
 
-    def _tape(self, name: str, ask: Ask, at: float) -> _Tape:
-        """One for each kind, begun when it is first needed: in the stage of copies somebody else may count them."""
-        if name not in self._tapes:
-            self._tapes[name] = _Tape(ask, known=at - FIRST_WINDOW, ended=self._ended)
-        return self._tapes[name]
+    def _tape(self, pair: str, stage: Stage, ask: Ask, at: float) -> _Tape:
+        """One for each stage, begun when it is first needed: somebody else may count there."""
+        if (pair, stage) not in self._tapes:
+            self._tapes[pair, stage] = _Tape(ask, known=at - FIRST_WINDOW, ended=self._ended)
+        return self._tapes[pair, stage]
 
-    def _main(self, *, copies: bool) -> Ask:
+    def _main(self, stage: Stage) -> Ask:
         async def ask(upto: float, known: float) -> Counters:
             self._progress.show(f"asking for {upto - self._began:.0f} of {self._ended - self._began:.0f} s")
-            found = await arms.counters(self._server.series, self._questions.arms(copies=copies), at=upto, since=known)
+            found = await arms.counters(self._server.series, self._questions.arms(stage), at=upto, since=known)
             self._progress.clear()
             return found
 
         return ask
 
-    def _pair(self, name: str) -> Ask:
-        return lambda upto, known: pairs.counters(self._asks(name), self._spec(name), at=upto, since=known)
+    def _pair(self, name: str, stage: Stage) -> Ask:
+        return lambda upto, known: pairs.counters(self._asks(name, stage), self._spec(name), at=upto, since=known)
 
     def _spec(self, name: str) -> MetricTemplateSpec:
         return self._questions.pairs[name].spec
 
-    def _asks(self, name: str) -> dict[Side, arms.Ask]:
+    def _asks(self, name: str, stage: Stage = Stage.USERS) -> dict[Side, arms.Ask]:
         """How each version's side of a pair is asked; the operator takes so many pairs, and refuses the others."""
         if [*self._questions.pairs].index(name) >= pairs.MOST:
             return dict.fromkeys(pairs.SIDES, _refused)
         metric = next(one for one in self._analysis.metrics if one.name == name)
         about: dict[str, Any] = {"interval": "", "variables": metric.template_variables}
-        return {side: partial(self._server.rendered, arm=side, **about) for side in pairs.SIDES}
+        old = "baseline" if stage is Stage.BASELINE else "primary"
+        return {side: partial(self._server.rendered, arm=old if side == "primary" else side, **about) for side in pairs.SIDES}
 
     # ------------------------------------------------------------------------------------------------------- its checks
 

@@ -206,7 +206,7 @@ class _Text:
         if isinstance(event, Look):
             self._looks.append(event)
             tick = event.tick
-            arms = f"canary {_ratio(tick.canary):>16}  primary {_ratio(tick.primary):>18}"
+            arms = f"canary {_ratio(tick.canary):>16}  {'baseline' if tick.baseline else 'primary'} {_ratio(tick.primary):>18}"
             evidence = f"against {_number(event.against):>7}  for {_number(event.favour):>7}"
             share = COPIES if tick.copied else f"{tick.weight:3d} %"
             text = f"{_utc(tick.ts)[11:19]}  {share:>{self._width}}  {arms}  {evidence}  {event.decision.verdict}"

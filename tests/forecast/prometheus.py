@@ -196,23 +196,37 @@ class Mesh:
         self._random = random.Random(seed)
         self._head = {"reporter": "source", "destination_service_namespace": namespace}
         # what applications and Istio's servers export, which the operator's built-in checks ask for
-        self._names = {"canary": f"{service}-canary", "primary": f"{service}-primary"}
-        self._workloads = {"canary": service, "primary": f"{service}-primary"}
+        self._names = {arm: f"{service}-{arm}" for arm in ("canary", "primary", "baseline")}
+        self._workloads = self._names | {"canary": service}
         self._namespace, self._service = namespace, service
         self._known = {}
 
-    def go_on(self, first, last, *, rate, weight=lambda ts: 0, errors=None, slow=1.0, copied=lambda ts: 0, hooks=lambda ts: 0, jobs=None):
+    def go_on(
+        self,
+        first,
+        last,
+        *,
+        rate,
+        weight=lambda ts: 0,
+        errors=None,
+        slow=1.0,
+        copied=lambda ts: 0,
+        hooks=lambda ts: 0,
+        jobs=None,
+        baseline=None,
+    ):
         """Scrape from `first` to `last`. `errors` are shares by version; `slow` multiplies the canary's share above each bound.
 
         `copied`: percent of the requests that the canary gets copies of, `hooks`: what is sent to it directly; only its own proxy counts these.
-        `jobs`: shares by version of jobs that fail; each request makes one.
+        `jobs`: shares by version of jobs that fail; each request makes one. `baseline`: percent of the requests that a fresh baseline gets.
         """
-        shares = {"canary": 0.001, "primary": 0.001} | (errors or {})
+        shares = {"canary": 0.001, "primary": 0.001, "baseline": 0.001} | (errors or {})
         ts = first
         while ts <= last:
             share = weight(ts) / 100
             now = rate(ts) if callable(rate) else rate
-            for arm, part in (("canary", share), ("primary", 1 - share)):
+            beside = baseline(ts) / 100 if baseline else 0
+            for arm, part in (("canary", share), ("primary", 1 - share - beside), *([("baseline", beside)] if beside else [])):
                 alone = arm == "canary" and (copied(ts) or hooks(ts))
                 count = poisson(self._random, now * (copied(ts) / 100 if alone else part) * self.every) + (hooks(ts) if alone else 0)
                 bad = binomial(self._random, count, shares[arm])

@@ -96,9 +96,9 @@ def by_the_operator_at_every_look(world):
     looks, said = [], []
     ask = world.traffic.counters
 
-    def counters(since, now, *, copies=False):
-        looks.append((now, world.routes.canary, world.copied if copies else 0))
-        return ask(since, now, copies=copies)
+    def counters(since, now, **stage):
+        looks.append((now, world.routes.canary, world.copied if stage.get("copies") else 0))
+        return ask(since, now, **stage)
 
     world.traffic.counters = counters
     while world.status.phase is Phase.PROGRESSING and len(looks) < 200:
@@ -113,12 +113,14 @@ def by_the_operator_at_every_look(world):
 
 def again(world, analysis, looks):
     """The same looks, replayed."""
-    replayed = Replay(Analysis.model_validate(analysis), looks[0][0], world.traffic.past(looks[0][0]))
-    replayed.anchor(world.traffic.counters(0.0, looks[0][0]))
+    parsed, began = Analysis.model_validate(analysis), looks[0][0]
+    replayed = Replay(parsed, began, world.traffic.past(began), baseline=parsed.baseline)
+    replayed.anchor(world.traffic.counters(0.0, began), replayed.seen(0))
     found = []
     for now, weight, copied in looks[1:]:
-        since = replayed.since(now, copies=copied > 0)
-        found.append(replayed.look(world.traffic.counters(since + 1, now, copies=copied > 0), weight, copied))
+        seen = replayed.seen(weight, copied)
+        stage = {"baseline": True} if seen.baseline else {"copies": copied > 0}
+        found.append(replayed.look(world.traffic.counters(replayed.since(now, seen) + 1, now, **stage), seen))
     return replayed, found
 
 
@@ -140,6 +142,19 @@ def test_a_replay_of_what_the_operator_saw_says_what_the_operator_said(more, sha
     copied = lambda: world.copied if getattr(world.routes, "mirrored", False) else 0  # noqa: E731
     world.traffic = WithJobs(start=world.now, weight=routes, copied=copied, errors={"canary": share}, jobs={"canary": jobs})
     world.traffic.jobs.copied = copied
+    replayed = replayed_alike(world, analysis, verdict_wanted)
+    assert (replayed.totals["copies"][0] > 0) == ("mirror" in more)
+
+
+@pytest.mark.parametrize(("share", "verdict_wanted"), [(0.05, "rollback"), (0.001, "promote")])
+def test_a_replay_beside_a_fresh_baseline_says_so_too(share, verdict_wanted):
+    analysis = {name: value for name, value in JUDGED.items() if name != "maxWeight"} | {"baseline": "fresh"}
+    world = watched(World(analysis=analysis).bootstrap(), errors={"canary": share})
+    replayed = replayed_alike(world, analysis, verdict_wanted)
+    assert replayed.last.tick.baseline == replayed.last.tick.weight > 0
+
+
+def replayed_alike(world, analysis, verdict_wanted):
     world.release("B")
     world.settle()
     world.run(until=Phase.PROGRESSING)
@@ -151,5 +166,4 @@ def test_a_replay_of_what_the_operator_saw_says_what_the_operator_said(more, sha
     for at, (ours, theirs) in enumerate(zip(heard[: ending + 1], said[1:], strict=False)):
         assert ours in (None, theirs), at
     assert len([one for one in heard[: ending + 1] if one]) >= 3
-    assert any(look.tick.copied for look in found if look) == ("mirror" in more)
-    assert replayed.totals["copies"][0] > 0 if "mirror" in more else replayed.totals["copies"] == [0, 0]
+    return replayed

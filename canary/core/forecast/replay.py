@@ -22,6 +22,7 @@ from canary.core.judged_checks import config_of
 from canary.core.looked import USUAL_SPACING, Seen, looked, noted, spacing_of
 from canary.core.paired import paired
 from canary.core.verdicts import Judged, Tally, excused
+from canary.core.weights import beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Look:
             "elapsed": round(self.elapsed, 3),
             "weight": tick.weight,
             "copied": tick.copied,
+            "baseline": tick.baseline,
             "canary": _arm(tick.canary),
             "primary": _arm(tick.primary),
             "pairs": {name: {"canary": _arm(canary), "primary": _arm(primary)} for name, (canary, primary) in pairs},
@@ -115,11 +117,15 @@ class End:
 
 @dataclass(slots=True)
 class Replay:
-    """One run. Feed it looks and steps in the order of time; `own` is the end by the manifest's judge, `threshold` that by counted checks."""
+    """One run. Feed it looks and steps in the order of time; `own` is the end by the manifest's judge, `threshold` that by counted checks.
+
+    `baseline`: what the canary was compared with in fact.
+    """
 
     analysis: Analysis
     began: float
     past: Past
+    baseline: Baseline = Baseline.PRIMARY
     own: End | None = None
     threshold: End | None = None
     last: Look | None = None
@@ -133,7 +139,7 @@ class Replay:
 
     def __post_init__(self) -> None:
         judged = self.analysis if self.analysis.judge is not Judge.THRESHOLD else with_judge(self.analysis, Judge.SEQUENTIAL)
-        self._config = config_of(judged, baseline=Baseline.PRIMARY)  # what is read back are the primary's counters
+        self._config = config_of(judged, baseline=self.baseline)
         self._judge = SequentialJudge(self._config, self.past.ticks, self.past.pairs)
         self._all, self._mine = Counted(self.analysis), Counted(self.analysis)
         self._counted_at = self.began
@@ -147,20 +153,27 @@ class Replay:
         """Seconds between two looks, as the operator chooses them."""
         return min(spacing_of(self.past) or USUAL_SPACING, USUAL_SPACING, self.analysis.interval_seconds)
 
-    def since(self, moment: float, *, copies: bool = False) -> float:
-        """From when scrapes are needed for a look at `moment`, at the requests of users or at `copies` (the operator's own reach)."""
-        since = self._marks.of_stage(_stage(copies)).since
+    def seen(self, weight: int, copied: int = 0) -> Seen:
+        """Of which requests a look under this weight is, or at copies of so many percent."""
+        if copied:
+            return Seen(Stage.COPIES, weight, copied=copied)
+        if self.baseline is Baseline.FRESH and weight:
+            return Seen(Stage.BASELINE if beside(weight) else Stage.ALONE, weight, beside(weight))
+        return Seen(Stage.USERS, weight)
+
+    def since(self, moment: float, seen: Seen) -> float:
+        """From when scrapes are needed for a look at `moment` (the operator's own reach)."""
+        since = self._marks.of_stage(seen.stage).since
         return moment - (FIRST_WINDOW if since <= 0 else min(LONGEST, max(1.0, moment - since + 1)))
 
-    def anchor(self, counters: Counters, *, copies: bool = False) -> None:
+    def anchor(self, counters: Counters, seen: Seen) -> None:
         """The first look: what was counted before the run. Raises ValueError for impossible counters."""
-        marks = Marks(stage=_stage(copies))
+        marks = Marks(stage=seen.stage)
         self._marks = paired(counters, marks, fresh(counters, marks).marks).marks
 
-    def look(self, counters: Counters, weight: int, copied: int = 0) -> Look | None:
+    def look(self, counters: Counters, seen: Seen) -> Look | None:
         """Take what is new; None while there is no news and it is too early to call that silence."""
-        marks, spacing = self._marks.of_stage(_stage(copied > 0)), spacing_of(self.past)
-        seen = Seen(marks.stage, weight, copied=copied)
+        marks, spacing = self._marks.of_stage(seen.stage), spacing_of(self.past)
         found = looked(counters, marks, seen, now=counters.at, counted=self._counted_at, spacing=spacing)
         self._marks = found.marks
         if found.tick is None:
@@ -252,10 +265,6 @@ class Replay:
         if self.last is not None and self.analysis.judge is not Judge.THRESHOLD:
             return self.last.reason
         return f"The time ended before the schedule did, with {self._all.failed} of {self._all.limit} failed checks."
-
-
-def _stage(copies: bool) -> Stage:
-    return Stage.COPIES if copies else Stage.USERS
 
 
 def _arm(arm: Arm | None) -> Mapping[str, int] | None:

@@ -1,12 +1,15 @@
-"""`canary replay` of mirrored runs and of templates with pairs of counters: what the operator counted, and what no Prometheus remembers."""
+"""`canary replay` of mirrored runs, of templates with pairs of counters and beside a fresh baseline: what the operator counted, and what no Prometheus remembers."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from canary.core.forecast.weights import GRID, Weights, with_copies
+from canary.routers import queries
+from canary.routers.istio import IstioRouter
 from tests.cli.forecasts import BEGAN, canary, lines, manifest
 from tests.forecast.prometheus import Mesh, Prometheus
 from tests.metrics import counted_world
@@ -227,6 +230,53 @@ def test_a_pair_too_many_is_refused_as_by_the_operator(prometheus, tmp_path, cap
     assert replay(prometheus, with_templates(manifest(tmp_path, metrics=metrics), *templates), "--json") == 3
     *_, end = told(capsys)
     assert "3 pairs of counters, and this is one more" in end["reason"]
+
+
+# ------------------------------------------------------------------------------------------------------- a fresh baseline
+
+BASELINE = 'reporter="source",destination_service_namespace="{{ namespace }}",destination_service_name="{{ service }}-baseline"'
+FRESH = {"baseline": "fresh", "maxWeight": 0, "stepWeight": 11}
+
+
+@pytest.fixture
+def third(monkeypatch):
+    """A mesh that counts the baseline's requests by themselves."""
+    counted = queries.arm(requests="istio_requests_total", buckets="istio_request_duration_milliseconds_bucket", selector=BASELINE)
+    monkeypatch.setattr(IstioRouter, "arm_queries", replace(IstioRouter.arm_queries, baseline=counted))
+
+
+def third_of(ts):
+    return min(33, weight(ts))
+
+
+@pytest.mark.usefixtures("third")
+def test_a_version_is_compared_with_the_fresh_baseline_that_ran_beside_it(prometheus, tmp_path, capsys):
+    """Both fail as long as they are young: nobody's fault, which the primary would not have shown."""
+    young = {"canary": 0.05, "baseline": 0.05}
+    recorded(prometheus, copied=0, weights=third_of, baseline=third_of, errors=young)
+    path = manifest(tmp_path, metrics=[], sequential={"minDuration": "5m", "margin": {"errorRate": 2}}, **FRESH)
+    assert replay(prometheus, path, "--json") == 0
+    head, looks, _, end = told(capsys)
+    assert {(one["weight"], one["baseline"]) for one in looks} >= {(10, 10), (33, 33)}
+    assert "fresh baseline, whose requests were counted" in head["notes"][0]
+    assert "fresh baseline" in end["reason"]
+    assert replay(prometheus, path, "--json", "--set", "baseline=primary") == 1
+
+
+@pytest.mark.usefixtures("third")
+def test_people_see_that_it_was_the_baseline(prometheus, tmp_path, capsys):
+    recorded(prometheus, copied=0, weights=third_of, baseline=third_of, errors={"canary": 0.2})
+    assert replay(prometheus, manifest(tmp_path, **FRESH)) == 1
+    assert "  baseline " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("third")
+def test_a_baseline_that_never_ran_leaves_the_primary(prometheus, tmp_path, capsys):
+    recorded(prometheus, copied=0, weights=third_of, errors={"canary": 0.2})
+    assert replay(prometheus, manifest(tmp_path, **FRESH), "--json") == 1
+    head, looks, _, _ = told(capsys)
+    assert {one["baseline"] for one in looks} == {0}
+    assert "Compared with the primary: no request of a fresh baseline" in head["notes"][0]
 
 
 # ------------------------------------------------------------------------------------------------------- a real Prometheus
