@@ -1,4 +1,4 @@
-"""What Prometheus still has of one run: its weights, its counters a stretch at a time, and the checks of its steps, asked as the operator asks."""
+"""What Prometheus still has of one run: its weights, its counters a stretch at a time, and its checks, asked as the operator asks."""
 
 from __future__ import annotations
 
@@ -69,23 +69,16 @@ class Questions:
         return self.manifest.templates[key]
 
     def lacking(self) -> list[str]:
-        """Names of metrics whose templates are not in the file."""
-        metrics = [one for one in self.manifest.canary.spec.analysis.metrics if one.template_ref is not None]
-        return [metric.name for metric in metrics if not self._has(metric)]
-
-    def _has(self, metric: Metric) -> bool:
-        try:
-            self.template(metric)
-        except NotFound:
-            return False
-        return True
+        """Names of metrics whose templates are not in the file, or ask something else than a Prometheus."""
+        return [one.name for one in self.manifest.canary.spec.analysis.metrics if one.template_ref is not None and not self.query(one)]
 
     def query(self, metric: Metric) -> str:
         """The query of a template that asks a Prometheus; empty for others, which are taken to agree."""
-        if metric.template_ref is None or not self._has(metric):
+        try:
+            spec = self.template(metric).spec if metric.template_ref is not None else None
+        except NotFound:
             return ""
-        spec = self.template(metric).spec
-        return spec.query if spec.provider.type == "prometheus" else ""
+        return spec.query if spec is not None and spec.provider.type == "prometheus" else ""
 
 
 async def weights_of(server: Server, questions: Questions, between: tuple[float, float]) -> Weights:
@@ -161,7 +154,8 @@ class RunOfThePast:
         """What the past does not tell, in sentences. `told`: the weights are those of the command line."""
         found = [*self._about_copies(told=told), *self._about_baseline()]
         if missing := self._questions.lacking():
-            found.append(f"Taken to agree, since the file has no MetricTemplate for them: {', '.join(missing)}. Pairs of counters that these may have are not compared.")  # fmt: skip
+            why = "the file has no MetricTemplate for them, or one that asks no Prometheus"
+            found.append(f"Taken to agree, and not compared: {', '.join(missing)} ({why}).")
         if paired := self._questions.pairs:
             found.append(f"Pairs of counters ({', '.join(paired)}) are asked of --metrics-server, whatever the address of their templates.")
         return found
@@ -176,11 +170,8 @@ class RunOfThePast:
         if first is None:
             known = "--weights has none" if told else "the canary answered none at weight 0, or all of them were lost"
             return [f"No copies before the first weight: {known}. Prometheus keeps no record of mirrored traffic."]
-        source = (
-            "--weights says so"
-            if told
-            else "so long the canary answered requests at weight 0, as Prometheus keeps no record of mirrored traffic"
-        )
+        concluded = "so long the canary answered requests at weight 0, as Prometheus keeps no record of mirrored traffic"
+        source = "--weights says so" if told else concluded
         between = f"from {_time(max(first[0], self._began))} to {_time(min(first[1], self._ended))}"
         return [f"Copies of {part} % of the requests {between}: {source}; how many were copied is what the manifest says today."]
 
@@ -188,9 +179,7 @@ class RunOfThePast:
         if self._analysis.baseline is not Baseline.FRESH:
             return []
         if self._baseline is Baseline.FRESH:
-            return [
-                "Compared with the fresh baseline, whose requests were counted; its share is what the rules give it beside these weights."
-            ]
+            return ["Compared with the fresh baseline, whose requests were counted; its share is what the rules give it at these weights."]
         return ["Compared with the primary: no request of a fresh baseline was counted in this time."]
 
     # ---------------------------------------------------------------------------------------------------------- the run
