@@ -61,10 +61,14 @@ mesh_option = click.option(
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One Canary, and the MetricTemplates of the same file by (namespace, name)."""
+    """One Canary, and the MetricTemplates of the same file by (namespace, name).
+
+    Its `mirror` and `mirrorWeight` are what the mesh makes of them. `uncopied`: why nothing is copied although the file says so.
+    """
 
     canary: Canary
     templates: Mapping[tuple[str, str], MetricTemplate] = field(default_factory=dict)
+    uncopied: str = ""
 
     @property
     def name(self) -> str:
@@ -91,7 +95,28 @@ def read_manifest(path: Path | None, settings: Sequence[str] = (), *, mesh: str 
         first = problems[0]
         raise Rejected(f"{path or 'the analysis'}: {first.path}: {first.message}", hint=first.hint)
     found = {(one.metadata.namespace or canary.metadata.namespace, one.metadata.name): one for one in templates}
-    return Manifest(canary, found)
+    part = _copied(canary, mesh) if canary.spec.analysis.mirror else 0
+    uncopied = (
+        "" if part or not canary.spec.analysis.mirror else f"mirror (provider {canary.spec.provider or mesh} copies no requests here)"
+    )
+    return Manifest(_mirroring(canary, part), found, uncopied)
+
+
+def _copied(canary: Canary, mesh: str) -> int:
+    """Percent of the requests that the mesh copies to the canary before it gets any of its own. Raises Rejected for an unknown mesh."""
+    from canary.core.release import Release
+    from canary.routers.registry import router
+
+    provider, target = canary.spec.provider or mesh, canary.spec.target_ref.name
+    release = Release(canary, provider, "app", target)  # by which label the pods are told apart makes no difference here
+    found = router(provider)
+    return found.mirrored_percent(release) if found.can_mirror(release) else 0
+
+
+def _mirroring(canary: Canary, copied: int) -> Canary:
+    """The same with this part of the requests copied."""
+    analysis = canary.spec.analysis.model_copy(update={"mirror": copied > 0, "mirror_weight": copied or None})
+    return canary.model_copy(update={"spec": canary.spec.model_copy(update={"analysis": analysis})})
 
 
 def _documents(path: Path) -> list[dict[str, Any]]:
@@ -195,20 +220,21 @@ class Server:
 
     async def series(self, template: str, at: float) -> list[Any]:
         """All series of a query template at `at` (Unix seconds); `lost` remembers that the server went away. Raises CanaryError, TemplateError."""
-        from canary.metrics.base import Unreachable
+        return await self.rendered(template, at, interval="")
 
+    async def rendered(
+        self, template: str, at: float, *, interval: str, variables: Mapping[str, str] | None = None, arm: str = ""
+    ) -> list[Any]:
+        """The same, of a check with its window and variables; `arm`: of a template that is about this version."""
+        from canary.metrics.base import Unreachable
+        from canary.metrics.render import render_query
+
+        text = render_query(template, self._canary, interval=interval, variables=variables, arm=arm)
         try:
-            return await self.rendered(template, at, interval="")
+            return await self._provider.series(self._source, text, at=at, timeout=PATIENCE)
         except Unreachable as error:
             self.lost = error
             raise
-
-    async def rendered(self, template: str, at: float, *, interval: str, variables: Mapping[str, str] | None = None) -> list[Any]:
-        """The same, of a check with its window and variables."""
-        from canary.metrics.render import render_query
-
-        text = render_query(template, self._canary, interval=interval, variables=variables)
-        return await self._provider.series(self._source, text, at=at, timeout=PATIENCE)
 
 
 def _absent(address: str, problem: str) -> Exception:

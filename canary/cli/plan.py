@@ -152,6 +152,8 @@ def _data(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
         "judge": manifest.canary.spec.analysis.judge.value,
         "hours": len(hours),
         "deadlineSeconds": week.deadline,
+        "copied": week.copied,
+        "baseline": manifest.canary.spec.analysis.baseline.value,
         "slots": [slot.to_dict() for slot in slots],
         "good": [slot.name for slot in good],
         "windows": windows(good),
@@ -160,6 +162,7 @@ def _data(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
 
 
 def _show(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence[Hour], zone: str) -> None:
+    from canary.api.sequential import Baseline
     from canary.core.forecast.week import DAYS, RARE, windows
     from canary.core.forecast.words import columns, count, minutes, percent
 
@@ -169,6 +172,13 @@ def _show(manifest: Manifest, week: Week, slots: Sequence[Slot], hours: Sequence
     for name, slot in (("busiest", busiest), ("quietest", quietest)):
         sees = "nothing" if slot.detectable is None else f"+{percent(slot.detectable)} failures"
         click.echo(f"{name} hour {slot.name}: {count(slot.traffic)} requests/s, {percent(slot.errors)} fail; an analysis sees {sees}")
+    if busiest.copying is not None and quietest.copying is not None:
+        stages = f"{minutes(busiest.copying)} in the busiest hour, {minutes(quietest.copying)} in the quietest"
+        click.echo(f"Copies of requests come before users: {stages}. The times below include that.")
+    elif manifest.uncopied:
+        click.echo(f"Not planned for: {manifest.uncopied}.")
+    if manifest.canary.spec.analysis.baseline is Baseline.FRESH:
+        click.echo("Compared with a fresh baseline, which gets as many requests as the canary.")
     click.echo(f"\nHow long an analysis takes that begins at this hour ({zone}; * is a good time, ! takes healthy versions back):")
     known, good = {slot.number: slot for slot in slots}, {slot.number for slot in week.good(slots)}
     rows = []
@@ -212,7 +222,8 @@ def advice(week: Week, slots: Sequence[Slot]) -> list[str]:
         text = f"In {len(late)} of {len(slots)} hours of the week health cannot be shown within maxDuration ({minutes(deadline)})"
         known = sorted(slot.seconds for slot in slots if slot.seconds is not None)
         users = [slot.users_per_hour for slot in late if slot.users_per_hour is not None]
-        options = [f"maxDuration: {duration(1.3 * known[-1])} would do for all of them"] if len(known) == len(slots) else []
+        more = 1.3 if week.copied == 0 else 1.4  # a longer deadline may make copies longer, too
+        options = [f"maxDuration: {duration(more * known[-1])} would do for all of them"] if len(known) == len(slots) else []
         options += [f"maxExcessPerHour: {max(users)} would do for all of them"] if len(users) == len(late) else []
         said.append(f"{text}; {'; '.join(options)}." if options else f"{text}; send load, or widen the margin.")
     return said

@@ -14,32 +14,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from statistics import median
+from dataclasses import dataclass
 from typing import Any
 
 from canary.api.analysis import OnFailure
 from canary.api.sequential import Baseline, Judge, Steps
 from canary.api.status import JudgeStatus
 from canary.core import judged_checks
-from canary.core.counted import Counters, Fresh, Marks, Past, Stage, fresh
+from canary.core.counted import Counters, Marks, Stage
 from canary.core.evidence import shortened
-from canary.core.judge import Deltas, JudgeConfig, SequentialJudge
+from canary.core.judge import JudgeConfig, SequentialJudge
+from canary.core.looked import LONGEST_REASON, SHORTEST_SPACING, USUAL_SPACING, Seen, looked, news_since, noted, spacing_of
 from canary.core.paired import paired
 from canary.core.rollback import begin_rollback, condemn, signaled
 from canary.core.times import precise, remaining
 from canary.core.turn import End, Turn
 from canary.core.weights import beside
-
-USUAL_SPACING = 15.0
-"""Seconds between two looks while the spacing of scrapes is unknown, and at most."""
-SHORTEST_SPACING, LONGEST_SPACING = 1.0, 120.0
-PATIENCE = 5.0
-"""Seconds without news that are no silence, whatever the spacing."""
-UNKNOWN_PATIENCE = 90.0
-"""The same while the spacing is unknown."""
-LONGEST_REASON = 800
-"""Characters: events have room for a thousand."""
 
 ROLLED_BACK = "Rolled back "
 """How the judge's sentence about a rollback begins."""
@@ -53,15 +43,6 @@ class Wish:
 
     promote: bool = False
     weight: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Under which weights the news came (percent), and of which requests they are."""
-
-    stage: Stage
-    weight: int
-    baseline: int = 0
 
 
 def deciding(t: Turn) -> bool:
@@ -159,10 +140,10 @@ def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
     """The first look: the primary's past, and where the counters stand. Without either there is no judge yet."""
     seen = _seen(t)
     if seen.stage is Stage.ALONE:
-        return before.model_copy(update={"verdict": HOLD, "reason": f"Holding: no verdict without data: {_alone(seen)}.", "state": ""})
+        return before.model_copy(update={"verdict": HOLD, "reason": f"Holding: no verdict without data: {seen.alone}.", "state": ""})
     counters, past = t.counted(0.0, stage=seen.stage, past=True)
     assert past is not None
-    news = _news(counters, Marks(stage=seen.stage))
+    news = news_since(counters, Marks(stage=seen.stage))
     if isinstance(news, str) or past.error:
         error = news if isinstance(news, str) else past.error
         return before.model_copy(
@@ -172,9 +153,9 @@ def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
     return JudgeStatus(
         verdict=ON,
         weight=judge.weight,
-        reason=_noted("Watching: the counters of both versions are known, and nothing has happened yet.", counters.note or pairs.lacking),
+        reason=noted("Watching: the counters of both versions are known, and nothing has happened yet.", counters.note or pairs.lacking),
         counted_at=precise(t.now),
-        spacing=_spacing(past),
+        spacing=spacing_of(past),
         refused=before.refused,
         marks=pairs.marks.text(),
         state=_dumped(judge.state()),
@@ -182,56 +163,31 @@ def _begun(t: Turn, before: JudgeStatus, config: JudgeConfig) -> JudgeStatus:
 
 
 def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: SequentialJudge) -> tuple[JudgeStatus, bool]:
-    """Feed the judge what is new; what it then says, and whether it has enough against the canary.
-
-    Without news it is left alone for a while: proxies are not scraped at our pace.
-    """
+    """Feed the judge what is new; what it then says, and whether it has enough against the canary."""
     seen = _seen(t)
     known = Marks.parse(before.marks)
     marks = known.of_stage(seen.stage)
     if marks is not known:
         before = before.model_copy(update={"weight": seen.weight})
-    alone = _alone(seen) if seen.stage is Stage.ALONE else ""
-    counters = Counters(t.now, error=alone) if alone else t.counted(marks.since, stage=seen.stage, past=False)[0]
-    news = _news(counters, marks)
-    note = "" if alone else news if isinstance(news, str) else counters.note
+    counters = Counters(t.now, error=seen.alone) if seen.alone else t.counted(marks.since, stage=seen.stage, past=False)[0]
     counted = before.counted_at.timestamp() if before.counted_at is not None else 0.0
-    deltas = news.deltas if isinstance(news, Fresh) and news.newest is not None else None
-    if deltas is None and not alone and t.now - counted < _patience(before):
-        return before.model_copy(update={"marks": _noticed(marks, news).text()}), False
-    # a clock that was set back must not make the judge deaf: its time goes on, from look to look
-    now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
-    tick, lacking = (deltas or Deltas(None, None)).tick(now, seen.weight), alone
-    copied = t.snapshot.copied if seen.stage is Stage.COPIES and not seen.weight else 0
-    tick = replace(tick, copied=copied, baseline=seen.baseline)
-    kept = news.marks if isinstance(news, Fresh) else marks
-    if deltas is not None:
-        pairs = paired(counters, marks, kept)
-        tick, lacking, kept = replace(tick, pairs=pairs.arms), pairs.lacking, pairs.marks
-    decision = judge.observe(tick, lacking)
+    found = looked(counters, marks, seen, now=t.now, counted=counted, spacing=before.spacing)
+    if found.tick is None:
+        return before.model_copy(update={"marks": found.marks.text()}), False
+    decision = judge.observe(found.tick, found.lacking)
     judge.reopen()  # a promotion may wait for a gate for long, and is no verdict on what happens meanwhile
     judged_checks.show(t, config, decision)
     after = before.model_copy(
         update={
             "verdict": decision.verdict,
             "weight": decision.weight,
-            "reason": _noted(decision.reason, note),
-            "counted_at": precise(now),
-            "marks": kept.text(),
+            "reason": noted(decision.reason, found.note),
+            "counted_at": precise(found.tick.ts),
+            "marks": found.marks.text(),
             "state": _dumped(judge.state()),
         }
     )
     return after, decision.fail >= 1 / config.alpha
-
-
-def _news(counters: Counters, marks: Marks) -> Fresh | str:
-    """What is new, or why that cannot be said."""
-    if counters.error:
-        return counters.error
-    try:
-        return fresh(counters, marks)
-    except ValueError as error:
-        return str(error)
 
 
 def _seen(t: Turn) -> Seen:
@@ -242,38 +198,17 @@ def _seen(t: Turn) -> Seen:
     """
     stored = t.snapshot.canary.status.run
     if stored is None or stored.weight is None:
-        return Seen(Stage.COPIES if t.routes.mirrored else Stage.USERS, t.routes.canary)
-    if stored.mirrored or not t.fresh or not stored.weight:
-        return Seen(Stage.COPIES if stored.mirrored else Stage.USERS, stored.weight)
+        weight, mirrored = t.routes.canary, t.routes.mirrored
+    else:
+        weight, mirrored = stored.weight, stored.mirrored
+    if mirrored:
+        return Seen(Stage.COPIES, weight, copied=0 if weight else t.snapshot.copied)
+    if stored is None or stored.weight is None or not t.fresh or not weight:
+        return Seen(Stage.USERS, weight)
     if not t.baseline_had or not t.baseline_answers:
-        return Seen(Stage.ALONE, stored.weight)
+        return Seen(Stage.ALONE, weight)
     # what was stored of both may be of two ticks, when weights were moved by others; its share of these requests was that of this weight
-    return Seen(Stage.BASELINE, stored.weight, beside(stored.weight))
-
-
-def _alone(seen: Seen) -> str:
-    """Why there is nothing to compare with."""
-    return "the fresh baseline has no pod that answers" if beside(seen.weight) else "no share of the traffic is left for the fresh baseline"
-
-
-def _noticed(marks: Marks, news: Fresh | str) -> Marks:
-    """The marks with those of targets that were seen for the first time: what they count from now on is new."""
-    return marks if isinstance(news, str) else replace(marks, by_target=news.marks.by_target)
-
-
-def _noted(reason: str, note: str) -> str:
-    """A reason with what the counters do not tell."""
-    return shortened(f"{reason} ({note})" if note else reason, LONGEST_REASON)
-
-
-def _spacing(past: Past) -> float | None:
-    gaps = [later.ts - earlier.ts for earlier, later in zip(past.ticks, past.ticks[1:], strict=False)]
-    return round(min(LONGEST_SPACING, max(SHORTEST_SPACING, median(gaps))), 3) if gaps else None
-
-
-def _patience(judge: JudgeStatus) -> float:
-    """Seconds without a scrape after which there is no data, rather than none yet."""
-    return max(PATIENCE, 3 * judge.spacing) if judge.spacing else UNKNOWN_PATIENCE
+    return Seen(Stage.BASELINE, weight, beside(weight))
 
 
 def _dumped(state: Mapping[str, Any]) -> str:

@@ -124,7 +124,7 @@ def _share(name: str, numbers: Mapping[str, Any]) -> float | None:
 
 def _sentence(name: str, numbers: Mapping[str, Any], n: int, bad: int, *, other: str) -> str:
     if name == SHARES:
-        return f"{n} requests of the canary where its weight promises {numbers.get('expected') or 0:.0f}"
+        return f"{n} requests of the canary where its share promises {numbers.get('expected') or 0:.0f}"
     bound = numbers.get("boundMs")
     what = f"canary requests took longer than {bound:g} ms" if bound else "canary requests failed"
     if name.startswith(PREFIX):

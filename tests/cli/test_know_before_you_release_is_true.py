@@ -21,13 +21,13 @@ LONG_AGO, EVERY = 6000, 15
 
 @pytest.fixture(scope="module")
 def prometheus():
-    """A healthy release that began 100 minutes ago, in a service of 200 requests a second."""
+    """A healthy release that began 100 minutes ago, after two of copies, in a service of 200 requests a second."""
     now = time.time()
     began = now - LONG_AGO
     weight = lambda ts: 0 if not began < ts <= began + 1200 else min(50, 10 * (1 + int((ts - began) // 60)))  # noqa: E731
     with Prometheus() as server:
         mesh = Mesh(server)
-        mesh.go_on(now - 10000, now, rate=200, weight=weight)
+        mesh.go_on(now - 10000, now, rate=200, weight=weight, copied=lambda ts: 100 if began - 120 < ts <= began else 0)
         mesh.weights([(now - 7200 + EVERY * at, weight(now - 7200 + EVERY * at)) for at in range(480)])
         yield server
 

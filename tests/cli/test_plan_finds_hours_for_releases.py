@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,21 @@ def test_people_get_a_week_and_windows(busy_by_day, tmp_path, capsys):
     assert sum(line[2:4] == ":0" for line in shown.splitlines()) == 24
     assert "\nRelease " in shown
     assert "-17:00" not in shown.split("Release")[1].split(".")[0], "18 UTC is 3 in Tokyo"
+
+
+def test_copies_are_planned_for(busy_by_day, tmp_path, capsys):
+    path = manifest(tmp_path, mirror=True)
+    assert plan(busy_by_day, path, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    by_name = {slot["slot"]: slot for slot in found["slots"]}
+    noon, night = by_name["Wed 12:00"], by_name["Wed 02:00"]
+    assert found["copied"] == 100
+    assert 90 <= noon["secondsOfCopies"] < night["secondsOfCopies"] <= 945
+    assert noon["seconds"] >= noon["secondsOfCopies"] + 60
+    assert plan(busy_by_day, path) == 0
+    assert "Copies of requests come before users: " in capsys.readouterr().out
+    Path(path).write_text(Path(path).read_text().replace("provider: istio", "provider: contour"))
+    assert plan(busy_by_day, path) == 4, "Contour's proxies have other series"
 
 
 def test_no_requests_of_the_primary_are_named(tmp_path, capsys):

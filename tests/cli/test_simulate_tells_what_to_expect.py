@@ -1,8 +1,10 @@
 """`canary simulate`: real rules on drawn requests, repeatable, with advice that follows from the numbers."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +80,65 @@ def test_a_window_shorter_than_two_scrapes_is_noticed(capsys):
     assert "fewer than two scrapes" in found["advice"][0]["text"]
 
 
+def test_copies_come_before_users_and_bad_versions_end_on_them(capsys, tmp_path):
+    path = manifest(tmp_path, mirror=True, mirrorWeight=50)
+    found = simulated(capsys, "--manifest", path, "--traffic", "100", "--compare", *QUICK)
+    assert (found["copied"], found["ignored"]) == (50, [])
+    for judge in ("guarded", "sequential"):
+        bad = found["judges"][judge]["errors=20%"]
+        assert bad["rolledBackOnCopies"] == bad["rolledBack"] == 1
+        assert bad["harmed"] == bad["canaryRequests"] == 0
+    healthy = {judge: one["healthy"] for judge, one in found["judges"].items()}
+    assert healthy["threshold"]["secondsOfCopies"] == healthy["guarded"]["secondsOfCopies"] == 60
+    assert 90 <= healthy["sequential"]["secondsOfCopies"] <= 240
+    assert all(one["promoted"] == 1 for one in healthy.values())
+    plain = simulated(capsys, "--manifest", path, "--traffic", "100", "--set", "mirror=false", *QUICK)["judges"]["sequential"]["healthy"]
+    assert (plain["rolledBackOnCopies"], plain["secondsOfCopies"]) == (0, None)
+
+
+def test_people_are_told_of_copies(capsys, tmp_path):
+    assert canary("simulate", "--manifest", manifest(tmp_path, mirror=True), "--traffic", "100", *QUICK) == 0
+    shown = capsys.readouterr().out
+    assert "Copies of all requests come before users." in shown
+    assert re.search(r"It has copies for \d+ s before it meets its first users\.", shown)
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if line.startswith(("healthy", "errors"))}
+    assert rows["errors=20%"][1:5] == ["100", "%", "100", "%"]
+
+
+def test_a_quiet_service_is_told_how_much_longer_copies_make_it_and_that_works(capsys, tmp_path):
+    ask = ("--manifest", manifest(tmp_path, mirror=True), "--traffic", "3", "--runs", 4, "--fault", "errors=20%")
+    text = next(one["text"] for one in simulated(capsys, *ask)["advice"] if one["about"] == "undecided")
+    assert "after 15.5 min of copies" in text
+    longer = text.split("maxDuration: ")[1].split(";")[0]
+    after = simulated(capsys, *ask, "--set", f"sequential.maxDuration={longer}")
+    assert after["judges"]["sequential"]["healthy"]["promoted"] >= 0.5
+
+
+def test_a_mesh_that_copies_nothing_is_named(capsys, tmp_path):
+    path = Path(manifest(tmp_path, mirror=True))
+    path.write_text(path.read_text().replace("provider: istio", "provider: contour"))
+    found = simulated(capsys, "--manifest", path, "--traffic", "100", *QUICK)
+    assert (found["copied"], found["ignored"]) == (0, ["mirror (provider contour copies no requests here)"])
+    assert found["judges"]["sequential"]["errors=20%"]["harmed"] > 0
+
+
+def test_who_is_young_is_taken_back_unless_compared_with_its_like(capsys, tmp_path):
+    ask = ("--manifest", manifest(tmp_path, maxWeight=0), "--traffic", "100", "--young", "latency=2x", "--young-for", "4m", *QUICK)
+    found = simulated(capsys, *ask)
+    assert found["baseline"] == "primary"
+    assert (found["service"]["young"], found["service"]["youngSeconds"]) == ("latency=2x", 240)
+    assert found["judges"]["sequential"]["healthy"]["rolledBack"] == 1
+    assert "`baseline: fresh` compares with" in found["advice"][0]["text"]
+    fresh = simulated(capsys, *ask, "--set", "baseline=fresh")
+    assert fresh["baseline"] == "fresh"
+    assert fresh["judges"]["sequential"]["healthy"]["promoted"] == 1
+    assert fresh["judges"]["sequential"]["errors=20%"]["rolledBack"] == 1
+    assert canary("simulate", *ask, "--set", "baseline=fresh") == 0
+    shown = capsys.readouterr().out
+    assert "Compared with a fresh baseline, which is as young as the canary" in shown
+    assert "Pods are young for 4 min: latency=2x." in shown
+
+
 def test_people_get_a_table_and_sentences(capsys, tmp_path):
     path = manifest(tmp_path, judge="threshold")
     assert canary("simulate", "--manifest", path, "--traffic", "6000/m", *QUICK) == 0
@@ -99,6 +160,8 @@ def test_people_get_a_table_and_sentences(capsys, tmp_path):
         (["--traffic", "1", "--latency", "p99=1s"], "one percentile"),
         (["--traffic", "1", "--buckets", "5,1"], "must rise"),
         (["--traffic", "1", "--scrape", "soon"], "--scrape"),
+        (["--traffic", "1", "--young", "slow"], "fault 'slow'"),
+        (["--traffic", "1", "--young", "latency=2x", "--young-for", "0s"], "--young-for '0s' must lie between 1s and 1440m"),
         (["--traffic", "1", "--set", "judge"], "is not KEY=VALUE"),
         (["--traffic", "1", "--set", "metrics.7.interval=1m"], "the analysis has no '7' there"),
         (["--traffic", "1", "--set", "judge=oracle"], "judge"),

@@ -1,5 +1,6 @@
 """`judge: sequential` and `guarded` with `mirror: true`: copies of requests are judged before any user meets the new version."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -105,6 +106,16 @@ def test_lost_copies_hold_and_say_so():
     assert max(weights(world)) == 0
     assert judge(world).verdict == "hold"
     assert "where copies of 100 % of the requests promise about" in judge(world).reason
+
+
+def test_the_check_of_shares_speaks_of_a_share_in_both_stages():
+    world = staged()
+    go(world, 45)
+    copies = checks(world)["judge/sampleRatio"].message
+    users(world)
+    go(world, 90)
+    for message in (copies, checks(world)["judge/sampleRatio"].message):
+        assert re.fullmatch(r"\d+ requests of the canary where its share promises \d+", message)
 
 
 def test_no_copy_at_all_holds_and_says_so():

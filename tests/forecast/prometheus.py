@@ -26,6 +26,7 @@ _SUCCESS = re.compile(rf"^100 \* \({_RATE} or 0 \* {_RATE}\) / {_RATE}$")
 _QUANTILE = re.compile(r"^histogram_quantile\(0\.99, sum by \(le\) \(rate\((.+?)\[(\w+)\]\)\)\) or histogram_quantile\(.+\)$")
 _HOURLY = re.compile(r"^sum(?: by \((\w+)\) )?\(increase\((.+)\[1h\]\)\)\[24h:1h\]$")
 _COUNT = re.compile(r"^sum\(count_over_time\((.+)\[(\w+)\]\)\)$")
+_TOTALS = re.compile(r"^sum\((\w+\{.*\})\)\[(\w+):(\w+)\]$")
 _RANGE = re.compile(r"^(.+)\[(\w+)\]$")
 
 
@@ -117,6 +118,8 @@ class Prometheus:
             return self._quantile(found[1], at - seconds(found[2]), at)
         if found := _HOURLY.match(text):
             return self._hourly(found[2], found[1], at)
+        if found := _TOTALS.match(text):
+            return self._totals(found[1], seconds(found[2]), seconds(found[3]), at)
         if found := _COUNT.match(text):
             count = sum(len(one.between(at - seconds(found[2]), at)) for one in self._select(found[1]))
             return vector([({}, count)] if count else [], at)
@@ -151,6 +154,15 @@ class Prometheus:
             low, below = bound, count
         raise AssertionError
 
+    def _totals(self, selector, window, step, at):
+        """A subquery: at multiples of its step, of what was scraped in the five minutes before."""
+        first, points = (at - window) // step * step + step, []
+        while first <= at:
+            found = [near[-1][1] for one in self._select(selector) if (near := one.between(first - 300, first))]
+            points += [(first, sum(found))] if found else []
+            first += step
+        return matrix([({}, points)] if points else [])
+
     def _hourly(self, selector, by, at):
         groups = defaultdict(lambda: defaultdict(float))
         for one in self._select(selector):
@@ -184,22 +196,44 @@ class Mesh:
         self._random = random.Random(seed)
         self._head = {"reporter": "source", "destination_service_namespace": namespace}
         # what applications and Istio's servers export, which the operator's built-in checks ask for
-        self._names = {"canary": f"{service}-canary", "primary": f"{service}-primary"}
-        self._workloads = {"canary": service, "primary": f"{service}-primary"}
+        self._names = {arm: f"{service}-{arm}" for arm in ("canary", "primary", "baseline")}
+        self._workloads = self._names | {"canary": service}
         self._namespace, self._service = namespace, service
         self._known = {}
 
-    def go_on(self, first, last, *, rate, weight=lambda ts: 0, errors=None, slow=1.0):
-        """Scrape from `first` to `last`. `errors` are shares by version; `slow` multiplies the canary's share above each bound."""
-        shares = {"canary": 0.001, "primary": 0.001} | (errors or {})
+    def go_on(
+        self,
+        first,
+        last,
+        *,
+        rate,
+        weight=lambda ts: 0,
+        errors=None,
+        slow=1.0,
+        copied=lambda ts: 0,
+        hooks=lambda ts: 0,
+        jobs=None,
+        baseline=None,
+    ):
+        """Scrape from `first` to `last`. `errors` are shares by version; `slow` multiplies the canary's share above each bound.
+
+        `copied`: percent of the requests that the canary gets copies of, `hooks`: what is sent to it directly; only its own proxy counts these.
+        `jobs`: shares by version of jobs that fail; each request makes one. `baseline`: percent of the requests that a fresh baseline gets.
+        """
+        shares = {"canary": 0.001, "primary": 0.001, "baseline": 0.001} | (errors or {})
         ts = first
         while ts <= last:
             share = weight(ts) / 100
             now = rate(ts) if callable(rate) else rate
-            for arm, part in (("canary", share), ("primary", 1 - share)):
-                count = poisson(self._random, now * part * self.every)
+            beside = baseline(ts) / 100 if baseline else 0
+            for arm, part in (("canary", share), ("primary", 1 - share - beside), *([("baseline", beside)] if beside else [])):
+                alone = arm == "canary" and (copied(ts) or hooks(ts))
+                count = poisson(self._random, now * (copied(ts) / 100 if alone else part) * self.every) + (hooks(ts) if alone else 0)
                 bad = binomial(self._random, count, shares[arm])
-                self._count(arm, ts, count, bad, slow if arm == "canary" else 1.0)
+                reporters = ("destination",) if alone else ("source", "destination")
+                self._count(arm, ts, count, bad, slow if arm == "canary" else 1.0, reporters)
+                if jobs:
+                    self._work(arm, ts, count, binomial(self._random, count, jobs[arm]))
             ts += self.every
 
     def weights(self, points):
@@ -209,10 +243,20 @@ class Mesh:
             one.add(ts, weight)
         self.prometheus.series["flagger_canary_weight"].append(one)
 
-    def _count(self, arm, ts, count, bad, slow):
-        if arm == "canary" and not count and (arm, "source", "200") not in self._known:
+    def _work(self, arm, ts, count, bad):
+        if arm == "canary" and not count and ("canary", "jobs_total", "") not in self._known:
             return
-        for reporter in ("source", "destination"):
+        for name, more in (("jobs_total", count), ("jobs_failed_total", bad)):
+            if (arm, name, "") not in self._known:
+                self._known[arm, name, ""] = Series({"namespace": self._namespace, "app": self._workloads[arm], "pod": f"{arm}-1"})
+                self.prometheus.series[name].append(self._known[arm, name, ""])
+            one = self._known[arm, name, ""]
+            one.add(ts, (one.values[-1] if one.values else 0) + more)
+
+    def _count(self, arm, ts, count, bad, slow, reporters):
+        for reporter in reporters:
+            if arm == "canary" and not count and (arm, reporter, "200") not in self._known:
+                continue
             for code, more in (("200", count - bad), ("503", bad)):
                 if more or (arm, reporter, code) in self._known:
                     self._put(arm, reporter, "istio_requests_total", code, {"response_code": code}, ts, more)

@@ -63,6 +63,30 @@ def test_more_traffic_sees_smaller_faults_and_sooner():
     assert slots[3].users_per_hour is None
 
 
+def test_copies_take_their_time_before_users():
+    by_slot = {number: load(10.0 ** (number % 4)) for number in range(4)}
+    evidence = {"judge": "sequential", "sequential": {"minDuration": "1m"}}
+    plain, staged = week(by_slot, **evidence).slots(), week(by_slot, mirror=True, **evidence).slots()
+    assert [one.copying for one in plain] == [None] * 4
+    assert staged[0].copying == 900 + 30, "a quarter of an hour, where copies show nothing sooner"
+    assert staged[3].copying == 60 + 30, "an interval at least"
+    for before, after in zip(plain[1:], staged[1:], strict=True):
+        assert after.seconds == pytest.approx(before.seconds + after.copying)
+        assert after.detectable <= before.detectable, "copies are all of the requests, users of the canary a part"
+    assert staged[0].users_per_hour >= plain[0].users_per_hour, "users have less time"
+    counted = week(by_slot, mirror=True).slots()
+    assert [one.copying for one in counted] == [60.0] * 4
+    assert counted[3].seconds == pytest.approx(360)
+
+
+def test_users_of_a_quiet_hour_are_waited_for_after_long_copies():
+    """Six hours of copies reach into the busy hours, which are then half over."""
+    day = {"judge": "sequential", "mirror": True, "sequential": {"minDuration": "1m", "maxDuration": "24h"}}
+    [slot, *_] = week({0: load(0.01), 1: load(0.01), **dict.fromkeys(range(2, 168), load(100.0))}, **day).slots()
+    assert slot.copying == 6 * HOUR + 30
+    assert slot.copying + 60 <= slot.seconds < slot.copying + 300
+
+
 def test_counted_checks_see_what_exceeds_the_bound_and_nothing_where_luck_decides():
     quiet, busy = week({0: load(0.05), 1: load(1000.0)}).slots()
     assert quiet.false_rollback > 0.6

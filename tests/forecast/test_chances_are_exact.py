@@ -131,3 +131,14 @@ def test_simulated_runs_end_as_often_as_computed(traffic, errors, fault):
     assert low - 0.04 <= exact.rolled_back <= high + 0.04
     assert found.failed_checks == pytest.approx(exact.failed, abs=0.5)
     assert 0.02 < exact.rolled_back < 0.98
+
+
+def test_copies_are_one_more_step_of_a_run():
+    analysis, service = Analysis.model_validate(CHECKED | {"mirror": True, "mirrorWeight": 10}), Service(10.0, 0.008)
+    plain, exact = (chances_of(one, service, HEALTHY) for one in (Analysis.model_validate(CHECKED), analysis))
+    assert exact.steps > plain.steps
+    assert exact.rolled_back > plain.rolled_back
+    found = summary([Release(Rules(analysis, service), HEALTHY, seed).run() for seed in range(RUNS)], afterwards=0.0)
+    low, high = wilson(found.rolled_back, RUNS)
+    assert low - 0.04 <= exact.rolled_back <= high + 0.04
+    assert found.failed_checks == pytest.approx(exact.failed, abs=0.5)

@@ -7,11 +7,12 @@ import pytest
 from canary.api.analysis import Analysis
 from canary.api.status import Phase
 from canary.core.forecast.counted import Counted, Step, schedule, verdict
-from canary.core.forecast.replay import Replay, Weights
+from canary.core.forecast.replay import Replay
 from canary.core.model import Sample, SetRoutes
 from canary.core.verdicts import excused
 from tests.core.counting import watched
 from tests.core.simulate import World
+from tests.metrics.test_pairs_of_counters_are_compared import WithJobs
 
 CHECKED = {
     "interval": "10s",
@@ -90,34 +91,79 @@ def test_a_schedule_is_what_a_release_without_a_failed_check_climbs():
     assert tuple(weight for weight in climbed if weight) == schedule(Analysis.model_validate(CHECKED)) == (20, 40, 60)
 
 
-@pytest.mark.parametrize(("share", "verdict_wanted"), [(0.05, "rollback"), (0.001, "promote")])
-def test_a_replay_of_what_the_operator_saw_says_what_the_operator_said(share, verdict_wanted):
-    world = watched(World(analysis=JUDGED).bootstrap(), errors={"canary": share})
-    world.release("B")
-    world.settle()
-    world.run(until=Phase.PROGRESSING)
-    looks, weights, said = [], [], []
+def by_the_operator_at_every_look(world):
+    """What each look of a run was asked (moment, weight, copied), and what was said after it."""
+    looks, said = [], []
     ask = world.traffic.counters
 
-    def counters(since, now, **more):
-        looks.append(now)
-        weights.append((now, world.routes.canary))
-        return ask(since, now, **more)
+    def counters(since, now, **stage):
+        looks.append((now, world.routes.canary, world.copied if stage.get("copies") else 0))
+        return ask(since, now, **stage)
 
     world.traffic.counters = counters
-    while world.status.phase is Phase.PROGRESSING:
+    while world.status.phase is Phase.PROGRESSING and len(looks) < 200:
         decision = world.tick()
         world.settle()
         if len(looks) > len(said) and world.status.run.judge is not None:
             said.append((world.status.run.judge.verdict, world.status.run.judge.reason))
-        weights.append((world.now + 0.001, world.routes.canary))
         world.now += decision.wake_after or 0.0
+    world.traffic.counters = ask
+    return looks, said
 
-    replayed = Replay(Analysis.model_validate(JUDGED), looks[0], world.traffic.past(looks[0]))
-    replayed.anchor(ask(0.0, looks[0]))
-    known = Weights(tuple(sorted(weights)))
-    ours = [replayed.look(ask(replayed.since(now) + 1, now), known.at(now)) for now in looks[1:]]
+
+def again(world, analysis, looks):
+    """The same looks, replayed."""
+    parsed, began = Analysis.model_validate(analysis), looks[0][0]
+    replayed = Replay(parsed, began, world.traffic.past(began), baseline=parsed.baseline)
+    replayed.anchor(world.traffic.counters(0.0, began), replayed.seen(0))
+    found = []
+    for now, weight, copied in looks[1:]:
+        seen = replayed.seen(weight, copied)
+        stage = {"baseline": True} if seen.baseline else {"copies": copied > 0}
+        found.append(replayed.look(world.traffic.counters(replayed.since(now, seen) + 1, now, **stage), seen))
+    return replayed, found
+
+
+@pytest.mark.parametrize(
+    ("more", "share", "jobs", "verdict_wanted"),
+    [
+        ({}, 0.05, 0.001, "rollback"),
+        ({}, 0.001, 0.001, "promote"),
+        ({"mirror": True}, 0.05, 0.001, "rollback"),
+        ({"mirror": True}, 0.001, 0.001, "promote"),
+        ({}, 0.001, 0.05, "rollback"),
+        ({"judge": "guarded", "mirror": True}, 0.05, 0.001, "rollback"),
+    ],
+)
+def test_a_replay_of_what_the_operator_saw_says_what_the_operator_said(more, share, jobs, verdict_wanted):
+    analysis = JUDGED | more
+    world = watched(World(analysis=analysis).bootstrap())
+    routes = lambda: getattr(world.routes, "canary", 0)  # noqa: E731
+    copied = lambda: world.copied if getattr(world.routes, "mirrored", False) else 0  # noqa: E731
+    world.traffic = WithJobs(start=world.now, weight=routes, copied=copied, errors={"canary": share}, jobs={"canary": jobs})
+    world.traffic.jobs.copied = copied
+    replayed = replayed_alike(world, analysis, verdict_wanted)
+    assert (replayed.totals["copies"][0] > 0) == ("mirror" in more)
+
+
+@pytest.mark.parametrize(("share", "verdict_wanted"), [(0.05, "rollback"), (0.001, "promote")])
+def test_a_replay_beside_a_fresh_baseline_says_so_too(share, verdict_wanted):
+    analysis = {name: value for name, value in JUDGED.items() if name != "maxWeight"} | {"baseline": "fresh"}
+    world = watched(World(analysis=analysis).bootstrap(), errors={"canary": share})
+    replayed = replayed_alike(world, analysis, verdict_wanted)
+    assert replayed.last.tick.baseline == replayed.last.tick.weight > 0
+
+
+def replayed_alike(world, analysis, verdict_wanted):
+    world.release("B")
+    world.settle()
+    world.run(until=Phase.PROGRESSING)
+    looks, said = by_the_operator_at_every_look(world)
+    replayed, found = again(world, analysis, looks)
     assert replayed.own.verdict == verdict_wanted
-    until = next(at for at, look in enumerate(ours) if look.decision.verdict == verdict_wanted)
-    assert [(look.decision.verdict, look.decision.reason) for look in ours[: until + 1]] == said[1 : until + 2]
-    assert until >= 2
+    heard = [(look.decision.verdict, look.reason) if look else None for look in found]
+    ending = next(at for at, one in enumerate(heard) if one and one[0] == verdict_wanted)
+    for at, (ours, theirs) in enumerate(zip(heard[: ending + 1], said[1:], strict=False)):
+        assert ours in (None, theirs), at
+    assert len([one for one in heard[: ending + 1] if one]) >= 3
+    return replayed

@@ -7,8 +7,9 @@ from statistics import median
 import pytest
 
 from canary.core.judge import SequentialJudge
-from canary.core.judge.plan import detection, promotion
+from canary.core.judge.plan import after_copies, copying, detection, promotion
 from tests.judge.releases import Service, config, release
+from tests.judge.test_copies_condemn_and_do_not_acquit import Mirror
 
 
 def test_the_requests_of_the_page():
@@ -49,3 +50,39 @@ def test_detection_takes_about_as_long_as_forecast():
         judge = SequentialJudge(config(steps="fixed", stepWeights=[5], maxWeight=5), service.history())
         requests.append(release(judge, service)[-1].evidence["errorRate"]["canaryRequests"])
     assert 0.5 <= median(requests) / forecast.requests <= 2
+
+
+def test_copies_last_an_interval_at_least_and_a_quarter_of_the_deadline_at_most():
+    ask = {"copied": 100, "error_rate": 0.001, "spacing": 15.0}
+    assert copying(config(), traffic=1000, **ask).seconds == 60 + 30
+    assert copying(config(warmup="5m"), traffic=1000, **ask).seconds >= 300 + 30
+    slow = copying(config(), traffic=1, **ask)
+    assert slow.seconds == 900 + 30
+    assert slow.shown > 900
+
+
+@pytest.mark.parametrize("copied", [100, 30])
+def test_copies_end_about_when_forecast(copied):
+    about = {"copied": copied, "traffic": 30.0, "error_rate": 0.001, "slow_share": 0.01, "spacing": 15.0}
+    forecast = copying(config(maxDuration="10h"), **about)
+    times = []
+    for seed in range(5):
+        service = Mirror(seed, rate=30.0, copied=copied)
+        judge, began = SequentialJudge(config(maxDuration="10h"), service.history()), service.now
+        while not judge.observe(service.mirrored()).weight:
+            assert service.now < began + 10 * forecast.seconds
+        times.append(service.now - began)
+    assert 0.5 <= median(times) / forecast.seconds <= 2
+
+
+def test_users_have_what_copies_leave_of_the_deadline():
+    left = after_copies(config(maxDuration="20m", minDuration="10m"), 300)
+    assert (left.max_duration, left.min_duration) == (900, 300)
+    assert after_copies(config(maxDuration="5m", minDuration="1m"), 330).max_duration == 1
+
+
+def test_what_copies_show_harms_nobody_and_comes_sooner():
+    users = detection(config(), rate=0.02, traffic=100, error_rate=0.001, weight=5)
+    copies = detection(config(), rate=0.02, traffic=100, error_rate=0.001, weight=5, copied=100)
+    assert copies.users == 0 < users.users
+    assert copies.seconds < users.seconds

@@ -10,13 +10,14 @@ from typing import Final
 from canary.api.analysis import Analysis
 from canary.api.sequential import FRESH_TOP_WEIGHT, HIGHEST_TOP_WEIGHT, JUDGED_TOP_WEIGHT, Baseline, Judge
 from canary.core.forecast.chances import Limit, Luck, Run, blind_steps, expected, limits, luck
-from canary.core.forecast.counted import schedule
+from canary.core.forecast.counted import copied, schedule
 from canary.core.forecast.service import HEALTHY, Fault, Service
 from canary.core.forecast.summary import Summary
 from canary.core.forecast.words import count, duration, minutes, percent
 from canary.core.judge import JudgeConfig, OnInconclusive
+from canary.core.judge.judge import COPIES
 from canary.core.judge.latency import TAIL
-from canary.core.judge.plan import Detection, Promotion, detection, promotion
+from canary.core.judge.plan import Copying, Detection, Promotion, after_copies, copying, detection, promotion
 from canary.core.judged_checks import config_of
 
 _RARE: Final = 0.01
@@ -71,6 +72,7 @@ def advise(analysis: Analysis, service: Service, faults: Sequence[Fault], found:
     mine = found[analysis.judge.value]
     about = _About(analysis, service, config_of(with_judge(analysis, Judge.SEQUENTIAL)))
     said: list[Advice] = []
+    said += about.youth(mine["healthy"])
     if analysis.judge is not Judge.SEQUENTIAL:
         said += about.checks_by_luck()
     if analysis.judge is Judge.SEQUENTIAL:
@@ -100,6 +102,18 @@ class _About:
         """The weight half-way through the schedule: what evidence has on average."""
         weights = schedule(self.analysis)
         return min(weights[len(weights) // 2], self.config.compared_weight)
+
+    def youth(self, healthy: Summary) -> Iterator[Advice]:
+        """Healthy versions that evidence takes back for being younger than the primary."""
+        service, analysis = self.service, self.analysis
+        if service.young is None or analysis.judge is Judge.THRESHOLD or healthy.by_evidence <= self.config.alpha:
+            return
+        text = (
+            f"{percent(healthy.by_evidence)} of healthy versions are taken back for what all do while they are young ({service.young.name})"
+        )
+        if analysis.baseline is not Baseline.FRESH:
+            text += ". `baseline: fresh` compares with a copy of the old version that is as young"
+        yield Advice("falseRollback", f"{text}.")
 
     # ---------------------------------------------------------------------------------------- counted checks and luck
 
@@ -178,26 +192,50 @@ class _About:
             return
         need = self.promotion()
         opening = f"A healthy version is undecided in {percent(healthy.undecided)} of runs after {minutes(self.config.max_duration)}"
+        stage = self.copying()
         if need.requests is None or need.seconds is None:
             yield Advice("undecided", f"{opening}: no number of requests would show that it is within the margin; widen the margin.")
             return
         top = self.config.compared_weight
-        text = f"{opening}: about {count(need.requests)} canary requests are needed, {minutes(need.seconds)} at {top} % of this traffic. What helps: "
-        options = [f"maxDuration: {duration(1.3 * need.seconds)}", f"about {count(self._traffic_for(need))} requests a second (send load)"]
+        first = f" after {minutes(stage.seconds)} of copies" if stage else ""
+        text = f"{opening}: about {count(need.requests)} canary requests are needed, {minutes(need.seconds)} at {top} % of this traffic{first}. What helps: "
+        options = [
+            f"maxDuration: {duration(_deadline(1.3 * need.seconds, stage))}",
+            f"about {count(self._traffic_for(need))} requests a second (send load)",
+        ]
         if need.users_per_hour is not None:
             slack = need.users_per_hour / 3600 / self.service.traffic
             options.append(f"maxExcessPerHour: {need.users_per_hour}, which tolerates +{percent(min(0.5, slack))} at this traffic")
         yield Advice("undecided", f"{text}{'; or '.join(options)}.")
 
     def promotion(self) -> Promotion:
+        """What users must show, in the time that copies leave."""
         service = self.service
-        tail = next((at for at in service.bounds if service.latency.above(at) <= TAIL), None)
-        slow = None if tail is None else service.latency.above(tail)
-        return promotion(self.config, traffic=service.traffic, error_rate=service.errors, slow_share=slow, phi=service.burst)
+        return promotion(self.users, traffic=service.traffic, error_rate=service.errors, slow_share=self._slow, phi=service.burst)
+
+    def copying(self) -> Copying | None:
+        """How long copies come first; None where there are none."""
+        service, part = self.service, copied(self.analysis)
+        if not part:
+            return None
+        more = {"traffic": service.traffic, "error_rate": service.errors, "phi": service.burst, "spacing": service.spacing}
+        return copying(self.config, copied=part, slow_share=self._slow, **more)
+
+    @property
+    def users(self) -> JudgeConfig:
+        """The settings for what comes after copies."""
+        stage = self.copying()
+        return self.config if stage is None else after_copies(self.config, stage.seconds)
+
+    @property
+    def _slow(self) -> float | None:
+        """The share of slow requests at the bound where the judge shows health."""
+        shares = (self.service.latency.above(bound) for bound in self.service.bounds)
+        return next((share for share in shares if share <= TAIL), None)
 
     def _traffic_for(self, need: Promotion) -> float:
         assert need.requests is not None
-        return math.ceil(need.requests / (self.config.max_duration * self.config.compared_weight / 100))
+        return math.ceil(need.requests / (self.users.max_duration * self.config.compared_weight / 100))
 
     def missed(self, fault: Fault, seen: Summary) -> Iterator[Advice]:
         """Faults that are promoted, or not decided."""
@@ -242,12 +280,20 @@ class _About:
             return
         worst = max(caught, key=lambda one: found[one.name].harmed)
         seen, sees = found[worst.name], self.detection(worst, weight=self.first)
-        if seen.to_rollback is None or sees is None or seen.to_rollback < 2 * sees.seconds:
+        if not seen.harmed or seen.to_rollback is None or sees is None or seen.to_rollback < 2 * sees.seconds:
             return
         least = self.analysis.threshold_count * self.analysis.interval_seconds
         text = f"{worst.name} is taken back after {minutes(seen.to_rollback)} and harms {count(seen.harmed)} users, because {self.analysis.threshold_count} failed "
         text += f"checks take at least {minutes(least)}; half the interval halves that."
         yield Advice("slow", f"{text} Evidence needs about {_needs(sees)}: judge: guarded keeps these checks and acts on it.")
+
+
+def _deadline(users: float, stage: Copying | None) -> float:
+    """The `maxDuration` that leaves so many seconds for users: copies end when they have shown health, and after a part of it in any case."""
+    if stage is None:
+        return users
+    longest = users / (1 - COPIES)
+    return longest if stage.shown is None else min(longest, users + stage.shown)
 
 
 def _needs(seen: Detection) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from canary.api.analysis import Analysis, Metric, NoData
-from canary.core.forecast.counted import builtins, schedule
+from canary.core.forecast.counted import builtins, copied, schedule
 from canary.core.verdicts import SUCCESS_RATE
 
 _WIDTH: Final = 9.0
@@ -135,8 +135,9 @@ def run(fails: Sequence[float], threshold: int) -> Run:
 
 
 def expected(analysis: Analysis, checks: Sequence[tuple[Limit, float]], *, traffic: float, spacing: float) -> Run:
-    """A run under the analysis' schedule, with these checks and the shares that are bad for them."""
-    fails = [luck(checks, rate=traffic * weight / 100, spacing=spacing).fails for weight in schedule(analysis)]
+    """A run under the analysis' schedule, with these checks and the shares that are bad for them. Copies, where they come first, are one more step."""
+    copies = (copied(analysis),) if copied(analysis) else ()
+    fails = [luck(checks, rate=traffic * part / 100, spacing=spacing).fails for part in (*copies, *schedule(analysis))]
     blind, threshold = blind_steps(analysis, checks, spacing=spacing), analysis.threshold_count
     if blind >= threshold:
         return Run(1.0, threshold, threshold)

@@ -52,6 +52,11 @@ def schedule(analysis: Analysis) -> tuple[int, ...]:
     return tuple(weights)
 
 
+def copied(analysis: Analysis) -> int:
+    """Percent of the requests that the canary gets a copy of before it gets any of its own; 0 without such a stage."""
+    return min(TOTAL, analysis.mirror_weight or TOTAL) if analysis.mirror else 0
+
+
 def _raised(analysis: Analysis, weight: int) -> int | None:
     step = next_step(weight, step_weight=analysis.step_weight, step_weights=analysis.step_weights)
     routes = weighted(Routes(TOTAL - weight, weight), step=step, maximum=analysis.max_weight_effective, mirror=False)

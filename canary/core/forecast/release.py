@@ -2,18 +2,20 @@
 
 The operator looks at the counters once a scrape and takes a step once an interval. Evidence ends a release at any look; checks, the schedule and
 promotions wait for a step. Hooks, gates and checks of other sources are taken to agree.
+
+Where the spec asks for mirrored traffic the release begins with copies of requests: bad answers to them harm nobody, and nobody is promoted on them.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from canary.api.analysis import Analysis, Metric
 from canary.api.sequential import Judge, Steps
-from canary.core.forecast.counted import Counted, Counts, Step, builtins, measured, schedule, verdict
+from canary.core.forecast.counted import Counted, Counts, Step, builtins, copied, measured, schedule, verdict
 from canary.core.forecast.service import Fault, Service
 from canary.core.forecast.world import World
 from canary.core.judge import Arm, Baseline, Decision, JudgeConfig, SequentialJudge, Tick
@@ -27,7 +29,8 @@ _SOON: Final = 1e-6
 class Outcome:
     """How one release ended: `rollback`, `promote` or `undecided`, after so many seconds; `harmed` bad responses until then.
 
-    `by` says what took it back: `checks` or `evidence`.
+    `by` says what took it back: `checks` or `evidence`. `on_copies`: it ended before it met any user; else `copying` is how many seconds that
+    stage took (None: there was none).
     """
 
     verdict: str
@@ -36,6 +39,8 @@ class Outcome:
     served: int
     failed_checks: int = 0
     by: str = ""
+    on_copies: bool = False
+    copying: float | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +64,9 @@ class Rules:
     @property
     def horizon(self) -> float:
         """Seconds after which a release without a verdict counts as undecided."""
-        steps = (len(schedule(self.analysis)) + self.analysis.threshold_count + 1) * self.analysis.interval_seconds
+        steps = (
+            len(schedule(self.analysis)) + (copied(self.analysis) > 0) + self.analysis.threshold_count + 1
+        ) * self.analysis.interval_seconds
         if self.config is None:
             return steps
         longest = self.config.max_duration + self.analysis.interval_seconds
@@ -86,7 +93,10 @@ class Release:
         self._longest = max((metric.interval_seconds for metric in self._metrics), default=0.0)
         self._decision: Decision | None = None
         self._deciding = self._analysis.judge is Judge.SEQUENTIAL
-        self.weight = self._first()
+        self._copied = copied(self._analysis)
+        self._anchors = self._copied > 0 or rules.fresh
+        self._copying: float | None = None
+        self.weight = 0 if self._copied else self._first()
 
     def run(self) -> Outcome:
         """To its end."""
@@ -94,7 +104,7 @@ class Release:
         scrape, step = spacing, interval
         while self._world.t < self._rules.horizon - _SOON:
             due = min(scrape, step)
-            self._world.go_on(due - self._world.t, self.weight)
+            self._world.go_on(due - self._world.t, self.weight, self._copied)
             if scrape <= due + _SOON:
                 scrape += spacing
                 if end := self._look():
@@ -112,25 +122,27 @@ class Release:
         return self._allowed(self._judge.weight)
 
     def _look(self) -> Outcome | None:
-        tick = self._world.scrape(self.weight)
-        self._seen.append(tick)
+        tick = replace(self._world.scrape(self.weight), copied=self._copied)
+        self._seen.append(replace(tick, primary=self._world.primary))
         while self._seen[0].ts <= tick.ts - self._longest - self._rules.service.spacing:
             self._seen.popleft()
-        if self._judge is None:
+        if self._judge is None or self._anchors:  # other counters in each stage: its first look only anchors
+            self._anchors = False
             return None
         self._decision = decision = self._judge.observe(tick)
         if decision.verdict == "rollback":
             return self._end("rollback", by="evidence")
         if self._deciding and self._analysis.sequential.steps is Steps.ADAPTIVE and decision.verdict == "continue":
-            self.weight = max(self.weight, self._allowed(decision.weight))
+            self._move(max(self.weight, self._allowed(decision.weight)))
         return self._end("undecided") if self._deciding and decision.verdict == "inconclusive" else None
 
     def _step(self) -> Outcome | None:
         if self._deciding:
             return self._by_evidence()
-        found, self.weight = self._counted.step([self._judged(metric) for metric in self._metrics], self.weight)
+        found, weight = self._counted.step([self._judged(metric) for metric in self._metrics], self.weight)
         if found in (Step.ROLLBACK, Step.PROMOTE):
             return self._end(found.value, by="checks" if found is Step.ROLLBACK else "")
+        self._move(weight)
         return None
 
     def _by_evidence(self) -> Outcome | None:
@@ -139,9 +151,15 @@ class Release:
             return None
         if decision.verdict == "promote":
             return self._end("promote")
-        if self._analysis.sequential.steps is Steps.FIXED:
-            self.weight = next((weight for weight in schedule(self._analysis) if weight > self.weight), self.weight)
+        if self._analysis.sequential.steps is Steps.FIXED and (decision.weight or not self._copied):
+            self._move(next((weight for weight in schedule(self._analysis) if weight > self.weight), self.weight))
         return None
+
+    def _move(self, weight: int) -> None:
+        """To this weight; copies end with the first user."""
+        if weight and self._copied:
+            self._copied, self._anchors, self._copying = 0, True, self._world.t
+        self.weight = weight
 
     def _judged(self, metric: Metric) -> Judged:
         judged = verdict(metric, measured(metric, self._window(metric, "canary")))
@@ -160,7 +178,7 @@ class Release:
 
     def _end(self, found: str, by: str = "") -> Outcome:
         world = self._world
-        return Outcome(found, world.t, world.harmed, world.served, self._counted.failed, by)
+        return Outcome(found, world.t, world.harmed, world.served, self._counted.failed, by, self._copied > 0, self._copying)
 
 
 def added(arms: Sequence[Arm | None]) -> Counts:

@@ -1,63 +1,43 @@
 """A run of the past, tick by tick, through the judge and the rules as they are now.
 
 The weights are those that were, not those that the judge would have chosen: traffic that was not sent cannot be judged. So a replay says what
-would have been decided on these requests; how the weights would have gone is what `simulate` is for.
+would have been decided on these requests; how the weights would have gone is what `simulate` is for. Copies of requests, where they came
+first, are judged as copies.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import median
-from typing import Any, Final
+from typing import Any
 
 from canary.api.analysis import Analysis, Metric
 from canary.api.sequential import Baseline, Judge
 from canary.api.status import Verdict
-from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, fresh
+from canary.core.counted import FIRST_WINDOW, LONGEST, Counters, Marks, Past, Stage, fresh
 from canary.core.forecast.advice import with_judge
 from canary.core.forecast.counted import Counted, Step
-from canary.core.judge import Arm, Decision, Deltas, JudgeConfig, SequentialJudge
-from canary.core.judged import PATIENCE, SHORTEST_SPACING, USUAL_SPACING
+from canary.core.judge import Arm, Decision, JudgeConfig, SequentialJudge, Tick
 from canary.core.judged_checks import config_of
+from canary.core.looked import USUAL_SPACING, Seen, looked, noted, spacing_of
+from canary.core.paired import paired
 from canary.core.verdicts import Judged, Tally, excused
-
-_NONE: Final = Deltas(None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The canary's share of the traffic (percent) over time: moments (Unix seconds, rising) and the weight from then on."""
-
-    points: tuple[tuple[float, int], ...]
-
-    def at(self, moment: float) -> int:
-        """The weight in force; 0 before the first point."""
-        found = bisect_right(self.points, moment, key=lambda point: point[0])
-        return self.points[found - 1][1] if found else 0
-
-    def run(self, first: float, last: float) -> tuple[float, float] | None:
-        """Begin and end of the first run in this stretch: from the last moment without a weight to the next one. None when there is none."""
-        begins = next((at for at, (moment, weight) in enumerate(self.points) if weight > 0 and first <= moment <= last), None)
-        if begins is None:
-            return None
-        began = self.points[begins - 1][0] if begins and self.points[begins - 1][1] == 0 else self.points[begins][0]
-        ended = next((moment for moment, weight in self.points[begins:] if weight == 0), last)
-        return max(first, began), min(last, ended)
+from canary.core.weights import beside
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the counters: what happened since the last one, and what the judge said. `moment` in Unix seconds."""
+    """One look at the counters: what happened since the last one, `elapsed` seconds after the run began, and what the judge said."""
 
-    moment: float
+    tick: Tick
     elapsed: float
-    weight: int
-    canary: Arm | None
-    primary: Arm | None
     decision: Decision
+    note: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What the operator would have said."""
+        return noted(self.decision.reason, self.note)
 
     @property
     def against(self) -> float:
@@ -71,17 +51,21 @@ class Look:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON shape."""
-        decision = self.decision
+        decision, tick = self.decision, self.tick
+        pairs = (tick.pairs or {}).items()
         return {
             "event": "look",
-            "at": self.moment,
+            "at": tick.ts,
             "elapsed": round(self.elapsed, 3),
-            "weight": self.weight,
-            "canary": _arm(self.canary),
-            "primary": _arm(self.primary),
+            "weight": tick.weight,
+            "copied": tick.copied,
+            "baseline": tick.baseline,
+            "canary": _arm(tick.canary),
+            "primary": _arm(tick.primary),
+            "pairs": {name: {"canary": _arm(canary), "primary": _arm(primary)} for name, (canary, primary) in pairs},
             "verdict": decision.verdict,
             "wantedWeight": decision.weight,
-            "reason": decision.reason,
+            "reason": self.reason,
             "against": decision.fail,
             "evidence": {name: dict(numbers) for name, numbers in decision.evidence.items()},
         }
@@ -133,15 +117,19 @@ class End:
 
 @dataclass(slots=True)
 class Replay:
-    """One run. Feed it looks and steps in the order of time; `own` is the end by the manifest's judge, `threshold` that by counted checks."""
+    """One run. Feed it looks and steps in the order of time; `own` is the end by the manifest's judge, `threshold` that by counted checks.
+
+    `baseline`: what the canary was compared with in fact.
+    """
 
     analysis: Analysis
     began: float
     past: Past
+    baseline: Baseline = Baseline.PRIMARY
     own: End | None = None
     threshold: End | None = None
     last: Look | None = None
-    totals: dict[str, list[int]] = field(default_factory=lambda: {"canary": [0, 0], "primary": [0, 0]})
+    totals: dict[str, list[int]] = field(default_factory=lambda: {"canary": [0, 0], "primary": [0, 0], "copies": [0, 0]})
     _config: JudgeConfig = field(init=False)
     _judge: SequentialJudge = field(init=False)
     _marks: Marks = field(default_factory=Marks)
@@ -151,8 +139,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         judged = self.analysis if self.analysis.judge is not Judge.THRESHOLD else with_judge(self.analysis, Judge.SEQUENTIAL)
-        self._config = config_of(judged, baseline=Baseline.PRIMARY)  # what is read back are the primary's counters
-        self._judge = SequentialJudge(self._config, self.past.ticks)
+        self._config = config_of(judged, baseline=self.baseline)
+        self._judge = SequentialJudge(self._config, self.past.ticks, self.past.pairs)
         self._all, self._mine = Counted(self.analysis), Counted(self.analysis)
         self._counted_at = self.began
 
@@ -163,34 +151,37 @@ class Replay:
     @property
     def spacing(self) -> float:
         """Seconds between two looks, as the operator chooses them."""
-        gaps = [later.ts - earlier.ts for earlier, later in pairwise(self.past.ticks)]
-        found = round(min(USUAL_SPACING, max(SHORTEST_SPACING, median(gaps))), 3) if gaps else USUAL_SPACING
-        return min(found, self.analysis.interval_seconds)
+        return min(spacing_of(self.past) or USUAL_SPACING, USUAL_SPACING, self.analysis.interval_seconds)
 
-    def since(self, moment: float) -> float:
+    def seen(self, weight: int, copied: int = 0) -> Seen:
+        """Of which requests a look under this weight is, or at copies of so many percent."""
+        if copied:
+            return Seen(Stage.COPIES, weight, copied=copied)
+        if self.baseline is Baseline.FRESH and weight:
+            return Seen(Stage.BASELINE if beside(weight) else Stage.ALONE, weight, beside(weight))
+        return Seen(Stage.USERS, weight)
+
+    def since(self, moment: float, seen: Seen) -> float:
         """From when scrapes are needed for a look at `moment` (the operator's own reach)."""
-        since = self._marks.since
+        since = self._marks.of_stage(seen.stage).since
         return moment - (FIRST_WINDOW if since <= 0 else min(LONGEST, max(1.0, moment - since + 1)))
 
-    def anchor(self, counters: Counters) -> None:
-        """The first look: what was counted before the run."""
-        self._marks = fresh(counters, Marks()).marks
+    def anchor(self, counters: Counters, seen: Seen) -> None:
+        """The first look: what was counted before the run. Raises ValueError for impossible counters."""
+        marks = Marks(stage=seen.stage)
+        self._marks = paired(counters, marks, fresh(counters, marks).marks).marks
 
-    def look(self, counters: Counters, weight: int) -> Look | None:
-        """Take what is new; None while there is no news and it is too early to call that silence. Raises ValueError for impossible counters."""
-        moment = counters.at
-        deltas: Deltas | None = None
-        if not counters.error:
-            news = fresh(counters, self._marks)
-            self._marks = news.marks
-            deltas = news.deltas if news.newest is not None else None
-        if deltas is None and moment - self._counted_at < max(PATIENCE, 3 * self.spacing):
+    def look(self, counters: Counters, seen: Seen) -> Look | None:
+        """Take what is new; None while there is no news and it is too early to call that silence."""
+        marks, spacing = self._marks.of_stage(seen.stage), spacing_of(self.past)
+        found = looked(counters, marks, seen, now=counters.at, counted=self._counted_at, spacing=spacing)
+        self._marks = found.marks
+        if found.tick is None:
             return None
-        self._counted_at = moment
-        deltas = deltas or _NONE
-        decision = self._judge.observe(deltas.tick(moment, weight))
-        self._sum(deltas)
-        self.last = look = Look(moment, moment - self.began, weight, deltas.canary, deltas.primary, decision)
+        tick, self._counted_at = found.tick, found.tick.ts
+        decision = self._judge.observe(tick, found.lacking)
+        self._sum(tick)
+        self.last = look = Look(tick, tick.ts - self.began, decision, found.note)
         if self.own is None and self.analysis.judge is not Judge.THRESHOLD:
             final = ("rollback", "promote") if self.analysis.judge is Judge.SEQUENTIAL else ("rollback",)
             if decision.verdict in final:
@@ -244,8 +235,9 @@ class Replay:
             )
             self.own = End(step.value, elapsed, reason)
 
-    def _sum(self, deltas: Deltas) -> None:
-        for name, arm in (("canary", deltas.canary), ("primary", deltas.primary)):
+    def _sum(self, tick: Tick) -> None:
+        """Copies of the canary stand apart: nobody got their answers."""
+        for name, arm in (("copies" if tick.copied else "canary", tick.canary), ("primary", tick.primary)):
             if arm is not None:
                 self.totals[name][0] += arm.total
                 self.totals[name][1] += arm.errors
@@ -263,14 +255,15 @@ class Replay:
             else {"verdict": self.threshold.verdict, "elapsed": round(self.threshold.elapsed, 3)},
             "canary": _counts(self.totals["canary"]),
             "primary": _counts(self.totals["primary"]),
+            "copies": _counts(self.totals["copies"]),
         }
 
     def undecided(self) -> str:
         """Why there is no verdict."""
-        if not self.totals["canary"][0]:
+        if not (self.totals["canary"][0] or self.totals["copies"][0]):
             return "No requests of the canary were found in this time."
         if self.last is not None and self.analysis.judge is not Judge.THRESHOLD:
-            return self.last.decision.reason
+            return self.last.reason
         return f"The time ended before the schedule did, with {self._all.failed} of {self._all.limit} failed checks."
 
 

@@ -55,7 +55,7 @@ class Latency:
 class Service:
     """`traffic` in requests a second of both versions, `errors` as a share, `spacing` seconds between scrapes.
 
-    `burst`: mean number of failures that come as one.
+    `burst`: mean number of failures that come as one. `young`: what every version does worse in the first `young_for` seconds of its pods.
     """
 
     traffic: float
@@ -64,6 +64,8 @@ class Service:
     bounds: tuple[float, ...] = ISTIO
     spacing: float = 15.0
     burst: float = 1.0
+    young: Fault | None = None
+    young_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

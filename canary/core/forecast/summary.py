@@ -17,7 +17,8 @@ _Z: Final = 1.96
 class Summary:
     """Shares in 0..1, times in seconds (None when nothing ended so). `harmed`: bad responses until the end of the run, on average.
 
-    `afterwards`: bad responses an hour once such a version is promoted.
+    `afterwards`: bad responses an hour once such a version is promoted. `on_copies`: taken back before any user had met it. `copying`: how long
+    the others had copies of requests only.
     """
 
     runs: int
@@ -32,6 +33,8 @@ class Summary:
     afterwards: float
     failed_checks: float
     served: float
+    on_copies: float = 0.0
+    copying: float | None = None
 
     @property
     def rollback_interval(self) -> tuple[float, float]:
@@ -55,6 +58,8 @@ class Summary:
             "harmedPerHourIfPromoted": round(self.afterwards, 1),
             "failedChecks": round(self.failed_checks, 2),
             "canaryRequests": round(self.served),
+            "rolledBackOnCopies": self.on_copies,
+            "secondsOfCopies": self.copying,
         }
 
 
@@ -76,6 +81,8 @@ def summary(outcomes: Sequence[Outcome], *, afterwards: float) -> Summary:
         afterwards=afterwards,
         failed_checks=fmean(one.failed_checks for one in outcomes),
         served=fmean(one.served for one in outcomes),
+        on_copies=sum(one.on_copies and one.verdict == "rollback" for one in outcomes) / runs,
+        copying=_at(sorted(one.copying for one in outcomes if one.copying is not None), 0.5),
     )
 
 

@@ -16,9 +16,9 @@ from canary.api.analysis import Analysis
 from canary.api.sequential import Judge
 from canary.core.forecast.advice import checks_of, with_judge
 from canary.core.forecast.chances import Limit, expected, luck
-from canary.core.forecast.counted import schedule
+from canary.core.forecast.counted import copied, schedule
 from canary.core.judge.latency import TAIL
-from canary.core.judge.plan import detection, promotion
+from canary.core.judge.plan import after_copies, copying, detection, promotion
 from canary.core.judged_checks import config_of
 
 HOUR: Final = 3600.0
@@ -31,6 +31,7 @@ RARE: Final = 0.01
 _LUCK: Final = 0.1
 """Chance of a false rollback from which a rollback says nothing."""
 _HALVINGS: Final = 16
+_MINUTE: Final = 60.0
 _LEAST_EXCESS: Final = 1e-4
 
 
@@ -82,7 +83,8 @@ class Slot:
     """An analysis that begins in this hour of the week (0: Monday, midnight). `seconds`: how long it takes, None for more than a week.
 
     `detectable`: smallest excess failures (share) that it sees; None for none. `false_failures` and `false_rollback`: failed checks and chance of a
-    rollback of a healthy version. `requests`: what one check sees at the first step.
+    rollback of a healthy version. `requests`: what one check sees at the first step. `copying`: how many of the seconds the canary has copies of
+    requests only (None: it has none at all).
     """
 
     number: int
@@ -94,6 +96,7 @@ class Slot:
     false_rollback: float
     requests: float
     users_per_hour: int | None = None
+    copying: float | None = None
 
     @property
     def name(self) -> str:
@@ -111,6 +114,7 @@ class Slot:
             "falseRollback": round(self.false_rollback, 5),
             "requestsPerCheck": round(self.requests, 1),
             "maxExcessPerHourNeeded": self.users_per_hour,
+            "secondsOfCopies": None if self.copying is None else round(self.copying),
         }
 
 
@@ -134,12 +138,12 @@ def _load(hours: Sequence[Hour]) -> Load:
 
 
 class Week:
-    """Slots of the week under an analysis. `spacing` seconds between scrapes, `phi` failures that come as one."""
+    """Slots of the week under an analysis. `spacing` seconds between scrapes, `phi` failures that come as one; `copied` percent of copies come first."""
 
     def __init__(self, analysis: Analysis, loads: Mapping[int, Load], *, spacing: float, phi: float = 1.0) -> None:
         self._analysis, self._loads, self._spacing, self._phi = analysis, loads, spacing, phi
         self._checks = checks_of(analysis)
-        self._weights = schedule(analysis)
+        self._weights, self.copied = schedule(analysis), copied(analysis)
         judged = analysis if analysis.judge is not Judge.THRESHOLD else with_judge(analysis, Judge.SEQUENTIAL)
         self._config = config_of(judged)
 
@@ -156,9 +160,9 @@ class Week:
         chances = expected(self._analysis, self._with(load, load.errors), traffic=load.traffic, spacing=self._spacing)
         first = luck(self._with(load, load.errors), rate=load.traffic * self._weights[0] / 100, spacing=self._spacing)
         sequential = self._analysis.judge is Judge.SEQUENTIAL
-        users = None
+        users, stage = None, self._copying(load)
         if sequential:
-            seconds, users = self._by_evidence(number, load)
+            seconds, users = self._by_evidence(number, load, stage or 0.0)
         else:
             seconds = chances.steps * self._analysis.interval_seconds
         return Slot(
@@ -171,26 +175,41 @@ class Week:
             false_rollback=self._config.alpha if sequential else chances.rolled_back,
             requests=first.requests,
             users_per_hour=users,
+            copying=stage,
         )
 
     def _with(self, load: Load, errors: float) -> list[tuple[Limit, float]]:
         return [(limit, errors if limit.slow_ms is None else load.slower(limit.slow_ms)) for limit in self._checks]
 
-    def _by_evidence(self, number: int, load: Load) -> tuple[float | None, int | None]:
-        """How long until health is shown, along the week; and the maxExcessPerHour that would show it in time, when this does not."""
+    def _copying(self, load: Load) -> float | None:
+        """Seconds of copies before the first user."""
+        if not self.copied or (self.deadline is not None and load.traffic <= 0):
+            return None
+        if self.deadline is None:
+            return self._analysis.interval_seconds
+        about = {"traffic": load.traffic, "error_rate": load.errors, "phi": self._phi, "spacing": self._spacing}
+        return copying(self._config, copied=self.copied, slow_share=load.tail, **about).seconds
+
+    def _by_evidence(self, number: int, load: Load, stage: float) -> tuple[float | None, int | None]:
+        """How long until health is shown, along the week; and the maxExcessPerHour that would show it in time, when this does not.
+
+        Only what comes after `stage` seconds of copies counts.
+        """
         if load.traffic <= 0:
             return None, None
-        need = promotion(self._config, traffic=load.traffic, error_rate=load.errors, slow_share=load.tail, phi=self._phi)
+        config = after_copies(self._config, stage) if stage else self._config
+        need = promotion(config, traffic=load.traffic, error_rate=load.errors, slow_share=load.tail, phi=self._phi)
         if need.requests is None:
             return None, need.users_per_hour
-        left, seconds = float(need.requests), 0.0
-        for at in range(SLOTS):
-            there = self._loads.get((number + at) % SLOTS)
+        left, seconds = float(need.requests), stage
+        while seconds < SLOTS * HOUR:
+            at = int(seconds // HOUR)
+            there, until = self._loads.get((number + at) % SLOTS), (at + 1) * HOUR
             rate = 0.0 if there is None else there.traffic * self._config.compared_weight / 100
-            if rate * HOUR >= left:
-                return max(seconds + left / rate, 60.0, self._config.min_duration), need.users_per_hour
-            left -= rate * HOUR
-            seconds += HOUR
+            if rate * (until - seconds) >= left:
+                return max(seconds + left / rate, stage + _MINUTE, self._config.min_duration), need.users_per_hour
+            left -= rate * (until - seconds)
+            seconds = until
         return None, need.users_per_hour
 
     def _detectable(self, load: Load, *, by_luck: float) -> float | None:
@@ -215,7 +234,16 @@ class Week:
         longest = (
             self._config.max_duration if self._analysis.judge is Judge.SEQUENTIAL else len(self._weights) * self._analysis.interval_seconds
         )
-        return found is not None and found.seconds <= longest
+        return (found is not None and found.seconds <= longest) or self._shown_on_copies(load, errors)
+
+    def _shown_on_copies(self, load: Load, errors: float) -> bool:
+        """Whether it takes it back before users meet it."""
+        stage = self._copying(load)
+        if stage is None:
+            return False
+        about = {"traffic": load.traffic, "error_rate": load.errors, "spacing": self._spacing}
+        found = detection(self._config, rate=errors, weight=0, copied=self.copied, **about)
+        return found is not None and found.seconds <= stage
 
     def good(self, slots: Sequence[Slot]) -> list[Slot]:
         """Slots in which an analysis ends in time, does not take back healthy versions, and sees nearly as much as in the best one."""

@@ -6,12 +6,13 @@ Expected values from the same divergences that the test bets on, not a simulatio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from canary.core.judge.comparison import EFFECTS, SLOW_EFFECTS, Border, required
 from canary.core.judge.config import JudgeConfig
 from canary.core.judge.evalue import divergence, information
+from canary.core.judge.judge import COPIES
 from canary.core.judge.threshold import ALTERNATIVES
 
 _DILUTION: Final = 0.4
@@ -43,6 +44,14 @@ class Detection:
     users: float
 
 
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """The stage of copies: seconds until a healthy version meets its first users, and until copies alone have shown its health (None: never)."""
+
+    seconds: float
+    shown: float | None
+
+
 def promotion(config: JudgeConfig, *, traffic: float, error_rate: float, slow_share: float | None = None, phi: float = 1.0) -> Promotion:
     """For a service with `traffic` requests per second that fails at `error_rate` (share); `slow_share` is the share over the
     bucket bound at which latency is compared (about the highest below 5 %), `phi` its burst size.
@@ -54,11 +63,38 @@ def promotion(config: JudgeConfig, *, traffic: float, error_rate: float, slow_sh
     return Promotion(requests, seconds, _enough_users(config, traffic, error_rate, slow_share, phi=phi))
 
 
+def copying(
+    config: JudgeConfig,
+    *,
+    copied: int,
+    traffic: float,
+    error_rate: float,
+    slow_share: float | None = None,
+    phi: float = 1.0,
+    spacing: float,
+) -> Copying:
+    """For a service as in `promotion`, `copied` percent of whose requests are copied to the canary before it gets any of its own.
+
+    Two looks more than the judge asks for: who counts copies is not who counted before, so that the first one only anchors.
+    """
+    requests = _healthy(config, config.max_excess_per_hour, traffic, error_rate, slow_share, phi=phi, primaries=100 / copied)
+    shown = None if requests is None else config.warmup + requests / (traffic * copied / 100)
+    longest = COPIES * config.max_duration
+    over = longest if shown is None else min(longest, shown)
+    return Copying(max(config.interval, config.warmup, over) + 2 * spacing, shown)
+
+
+def after_copies(config: JudgeConfig, seconds: float) -> JudgeConfig:
+    """The settings for what comes after so many seconds of copies: both the deadline and the shortest time count from the first look."""
+    left = max(1.0, config.max_duration - seconds)
+    return replace(config, max_duration=left, min_duration=min(left, max(0.0, config.min_duration - seconds)))
+
+
 def detection(
-    config: JudgeConfig, *, rate: float, traffic: float, error_rate: float, weight: int, spacing: float = 15.0
+    config: JudgeConfig, *, rate: float, traffic: float, error_rate: float, weight: int, spacing: float = 15.0, copied: int = 0
 ) -> Detection | None:
-    """For a canary that fails at `rate` (share) from the start at `weight` percent; None when that is tolerated."""
-    margin, primaries = config.margin, config.against(weight)
+    """For a canary that fails at `rate` (share) from the start at `weight` percent, or on copies of so many percent; None when that is tolerated."""
+    margin, primaries = config.margin, 100 / copied if copied else config.against(weight)
     tolerated = (margin.error_ratio or 1.0) * error_rate + (margin.error_rate or 0.0)
     gains = []
     if rate > tolerated and margin.error_rate is not None:
@@ -69,16 +105,26 @@ def detection(
         gains.append((math.log(2 * len(ALTERNATIVES) / config.alpha / _DILUTION) + _START) / divergence(rate, limit))
     if not gains:
         return None
-    served = traffic * weight / 100
+    served = traffic * (copied or weight) / 100
     seconds = max(min(gains) / served, _TICKS * spacing)
     requests = math.ceil(seconds * served)
-    return Detection(rate, requests, seconds, requests * (rate - error_rate))
+    return Detection(rate, requests, seconds, 0.0 if copied else requests * (rate - error_rate))
 
 
-def _healthy(config: JudgeConfig, users: float, traffic: float, error_rate: float, slow_share: float | None, *, phi: float) -> int | None:
-    """The most that any metric needs."""
+def _healthy(
+    config: JudgeConfig,
+    users: float,
+    traffic: float,
+    error_rate: float,
+    slow_share: float | None,
+    *,
+    phi: float,
+    primaries: float | None = None,
+) -> int | None:
+    """The most that any metric needs. `primaries`: requests of the primary for each of the canary; those of the top weight when absent."""
     margin, excess = config.margin, min(0.5, users / 3600 / traffic)
-    primaries, strict = config.against(config.compared_weight), 1 / config.pass_alpha
+    strict = 1 / config.pass_alpha
+    primaries = config.against(config.compared_weight) if primaries is None else primaries
     tolerated = None if margin.error_rate is None else max(margin.error_rate, excess)
     needs = [required(strict, max(error_rate, 1e-6), border=Border(margin.error_ratio or 1.0, tolerated), primaries=primaries, phi=phi)]
     if slow_share is not None:
