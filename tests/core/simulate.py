@@ -248,8 +248,9 @@ class World:
             try:
                 return machine.decide(snapshot, world)
             except MissingAnswersError as missing:
-                assert set(missing.asks).isdisjoint(world), "asked twice"
-                world |= {ask: self.answer(ask) for ask in missing.asks}
+                asks = missing.asks
+            assert set(asks).isdisjoint(world), "asked twice"
+            world |= {ask: self.answer(ask) for ask in asks}
         raise AssertionError("the rules never stop asking")
 
     def tick(self, *, crash_at: int | None = None) -> Decision:
