@@ -113,7 +113,7 @@ class GitSync:
             return self.applied if self.applied and await self._told() == self.applied else await self._sync()
 
     async def _told(self) -> str:
-        """The branch's commit, in one request: `git fetch` starts seven processes to learn that nothing is new. Empty when nobody tells it."""
+        """The branch's commit, in one request: `git fetch` starts seven processes to learn that nothing is new. Empty: unknown."""
         try:
             async with ClientSession(timeout=_PATIENCE) as session, session.get(f"{self._url}/info/refs?service=git-upload-pack") as answer:
                 text = await answer.text(errors="replace")
