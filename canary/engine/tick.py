@@ -17,6 +17,7 @@ from canary.api.status import CanaryStatus
 from canary.api.validation import validate_semantics
 from canary.core import conditions, machine, model
 from canary.core.errors import CanaryError, Conflict, NotFound, Rejected
+from canary.core.turn import MissingAnswersError
 from canary.engine.act import Actor
 from canary.engine.echoes import Echoes
 from canary.engine.logs import about
@@ -131,10 +132,10 @@ class Ticker:
     async def _decide(self, sight: Sight) -> model.Decision:
         world: dict[model.Ask, model.Answer] = {}
         for _ in range(MAX_ROUNDS):
-            asks = machine.needs(sight.snapshot, world)
-            if not asks:
-                break
-            world |= await self._observer.answer(sight, asks)
+            try:
+                return machine.decide(sight.snapshot, world)
+            except MissingAnswersError as missing:  # not `needs` first: it would run all rules once more when nothing is missing
+                world |= await self._observer.answer(sight, missing.asks)
         return machine.decide(sight.snapshot, world)
 
     async def _write(self, entry: Entry, canary: Canary, status: CanaryStatus) -> Canary:

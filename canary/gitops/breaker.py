@@ -105,8 +105,8 @@ def remembered(run: CanaryRun, *, now: float) -> bool:
 
 
 def _reverted_at(run: CanaryRun, sink: str, written: Collection[str]) -> float | None:
-    names = {f"{kind}/{sink}" for kind in (wanted.REVERT, wanted.PROPOSAL)}
-    done = next((one for one in run.status.effects if one.name in names and one.state is EffectState.DONE), None)
+    names = (f"{wanted.REVERT}/{sink}", f"{wanted.PROPOSAL}/{sink}")
+    done = next((one for one in run.status.effects if one.state is EffectState.DONE and one.name in names), None)
     if done is None and run.metadata.name not in written:
         return None
     at = done.done_at if done else None

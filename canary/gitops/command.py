@@ -25,6 +25,7 @@ _CONFIG = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
     "gc.auto": "0",
+    "maintenance.auto": "false",  # one process less after each fetch, which would find nothing to do
     "http.followRedirects": "false",
     "protocol.allow": "never",
     "protocol.http.allow": "always",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from canary.core.errors import Rejected
 from canary.metrics.base import MetricProvider
@@ -10,8 +11,13 @@ from canary.metrics.base import MetricProvider
 
 def provider(kind: str) -> MetricProvider:
     """A new provider of this type. Raises Rejected, saying which types there are."""
-    found = {point.name: point for point in entry_points(group="canary.metrics")}
+    found = _installed()
     if kind not in found:
         raise Rejected(f"unknown metric provider type {kind!r}", hint=f"supported are: {', '.join(sorted(found))}")
     made: MetricProvider = found[kind].load()()
     return made
+
+
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="canary.metrics")}

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import yaml
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from canary.core.errors import Rejected, Retryable
 from canary.kube.resource import (
@@ -37,7 +39,7 @@ _CLEAN = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERM
 _IDENTITY = {
     name: value for who in ("AUTHOR", "COMMITTER") for name, value in ((f"GIT_{who}_NAME", "dev"), (f"GIT_{who}_EMAIL", "dev@example.com"))
 }
-
+_PATIENCE = ClientTimeout(total=10)
 
 MANAGER = "gitops"
 """Field manager of what is applied: another one than the operator's."""
@@ -108,7 +110,17 @@ class GitSync:
         """Apply the branch's head if it is new; returns its commit id."""
         async with self._lock:
             await self._going.wait()
-            return await self._sync()
+            return self.applied if self.applied and await self._told() == self.applied else await self._sync()
+
+    async def _told(self) -> str:
+        """The branch's commit, in one request: `git fetch` starts seven processes to learn that nothing is new. Empty: unknown."""
+        try:
+            async with ClientSession(timeout=_PATIENCE) as session, session.get(f"{self._url}/info/refs?service=git-upload-pack") as answer:
+                text = await answer.text(errors="replace")
+        except (ClientError, TimeoutError):
+            return ""  # git finds words for it
+        found = re.search(rf"[0-9a-f]{{4}}([0-9a-f]{{40,64}}) refs/heads/{re.escape(self._branch)}(?=[\0\n])", text)
+        return found[1] if found else ""
 
     async def _sync(self) -> str:
         if not self._clone.exists():

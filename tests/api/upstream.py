@@ -11,8 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tests.testbed.documents import document, documents
 from tests.testbed.mesh import crds_folder
 
 HERE = Path(__file__).parent
@@ -30,7 +29,7 @@ def upstream_crds() -> dict[str, dict[str, Any]]:
 @functools.cache
 def our_crds() -> dict[str, dict[str, Any]]:
     """Our CRDs by name, as committed in crds/. Shared: do not change them."""
-    found = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((REPOSITORY / "crds").glob("*.yaml"))]
+    found = [document(path.read_text(encoding="utf-8")) for path in sorted((REPOSITORY / "crds").glob("*.yaml"))]
     return {crd["metadata"]["name"]: crd for crd in found}
 
 
@@ -50,7 +49,7 @@ def condense(node: Any, *, named: bool = False) -> Any:
 
 def condensed_source() -> str:
     """What the condensed file should hold."""
-    crds = list(yaml.safe_load_all(SOURCE.read_text(encoding="utf-8")))
+    crds = documents(SOURCE.read_text(encoding="utf-8"))
     return json.dumps(condense(crds), separators=(",", ":")) + "\n"
 
 

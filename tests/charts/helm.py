@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from tests.testbed.documents import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +58,7 @@ class Chart:
         """The objects that an installation makes, by kind and name."""
         found = self.run("template", release, str(directory or self.directory), "--namespace", "prod", values=values or {})
         assert found.returncode == 0, found.stderr
-        objects = [document for document in yaml.safe_load_all(found.stdout) if document]
+        objects = documents(found.stdout)
         by_name = {(item["kind"], item["metadata"]["name"]): item for item in objects}
         assert len(by_name) == len(objects), "two objects of one name"
         return by_name

@@ -9,11 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.charts.canary_chart import KUBE_VERSION
 from tests.charts.helm import ROOT
 from tests.testbed.cluster import Cluster
+from tests.testbed.documents import documents
 
 CHART = ROOT / "charts" / "canary"
 _KINDS = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
@@ -42,7 +41,7 @@ def rendered(cluster: Cluster, namespace: str, release: str, values: dict[str, A
     file = cluster.folder / f"values-{release}.json"
     file.write_text(json.dumps({**values, "crds": {"install": False}}), encoding="utf-8")
     text = cluster.helm("template", release, CHART, "--namespace", namespace, "--values", file, f"--kube-version={KUBE_VERSION}")
-    return [item for item in yaml.safe_load_all(text) if item]
+    return documents(text)
 
 
 def may(cluster: Cluster, namespace: str, account: str, /, **attributes: str) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from canary import __version__
 from canary.cli.run import run, settings_from
@@ -15,6 +14,7 @@ from canary.core.release import Options
 from canary.engine.settings import GlobalChat, Settings
 from tests.charts.canary_chart import DIGEST, EVERYTHING, FULLNAME, UPSTREAM_DEFAULTS, CanaryChart, changed, container, deployment
 from tests.charts.helm import ROOT
+from tests.testbed.documents import document
 
 pytestmark = pytest.mark.slow
 
@@ -273,8 +273,8 @@ def test_rendering_twice_gives_the_same_bytes(chart: CanaryChart) -> None:
 
 
 def test_no_value_is_missing_from_the_schema_or_the_defaults(chart: CanaryChart) -> None:
-    schema = yaml.safe_load((chart.directory / "values.schema.json").read_text())
-    defaults = yaml.safe_load((chart.directory / "values.yaml").read_text())
+    schema = document((chart.directory / "values.schema.json").read_text())
+    defaults = document((chart.directory / "values.yaml").read_text())
     assert set(schema["properties"]) - {"global"} == set(defaults)
     for name, part in schema["properties"].items():
         if part.get("properties") and name != "prometheus":  # of which only the switch means anything

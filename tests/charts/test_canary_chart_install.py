@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.charts.canary_chart import EVERYTHING, changed
 from tests.charts.rbac import CHART, may, rendered
 from tests.testbed.cluster import Cluster, KubectlError
+from tests.testbed.documents import document
 from tests.testbed.thirdparty import third_party_crds
 
 pytestmark = pytest.mark.cluster
@@ -182,7 +182,7 @@ def predecessor(cluster: Cluster, namespace: str, folder: Path, strategy: str = 
 
 def assert_kinds_are_ours(cluster: Cluster) -> None:
     for path in (CHART / "files" / "crds").iterdir():
-        source = yaml.safe_load(path.read_text())
+        source = document(path.read_text())
         kept = cluster.get("customresourcedefinitions", source["metadata"]["name"])
         assert "deletionTimestamp" not in kept["metadata"]
         assert [version["name"] for version in kept["spec"]["versions"]] == [version["name"] for version in source["spec"]["versions"]]

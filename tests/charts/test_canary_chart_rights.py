@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import yaml
 
 from canary.api.crd import KINDS
 from canary.gitops import deliverers, provenance
@@ -17,6 +16,7 @@ from canary.routers import registry as routers
 from canary.targets.deployment import DeploymentTarget
 from tests.charts.canary_chart import FULLNAME, CanaryChart
 from tests.charts.helm import ROOT
+from tests.testbed.documents import document
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ def test_the_kinds_are_installed_as_they_are_generated_and_outlive_the_release(c
     found = definitions(chart.render())
     assert set(found) == {kind.crd_name for kind in KINDS}
     for path in (ROOT / "crds").glob("*.yaml"):
-        source = yaml.safe_load(path.read_text())
+        source = document(path.read_text())
         rendered = found[source["metadata"]["name"]]
         assert rendered["spec"] == source["spec"]
         assert rendered["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from canary.cli.run import CHAT, IGNORED, run
 from tests.charts.canary_chart import UPSTREAM_DEFAULTS, CanaryChart
 from tests.charts.helm import ROOT
+from tests.testbed.documents import document, documents
 
 pytestmark = pytest.mark.slow
 
@@ -58,14 +58,14 @@ def test_every_command_renders(chart: CanaryChart, tmp_path: Path, words: list[s
     flags = [word.replace("my-flagger-values", f"{tmp_path}/my-flagger-values") for word in words[1:] if word not in known | {release}]
     found = chart.run("template", release, str(chart.directory), *flags)
     assert found.returncode == 0, found.stderr
-    objects = [item for item in yaml.safe_load_all(found.stdout) if item]
+    objects = documents(found.stdout)
     (deployment,) = (item for item in objects if item["kind"] == "Deployment")
     assert deployment["metadata"]["name"] == release
     assert deployment["metadata"]["namespace"] == words[words.index("--namespace") + 1]
 
 
 def test_every_value_that_is_named_exists() -> None:
-    defaults: dict[str, Any] = yaml.safe_load((ROOT / "charts/canary/values.yaml").read_text())
+    defaults: dict[str, Any] = document((ROOT / "charts/canary/values.yaml").read_text())
     named = set(re.findall(r"(?:--set |`)((?:[a-z]\w+)(?:\.\w+)+)(?==|`)", TEXT))
     named -= {"spec.provider"}
     assert {"crds.install", "configTracking.enabled", "slack.existingSecret"} <= named

@@ -51,6 +51,7 @@ from canary.core.model import (
     Workload,
 )
 from canary.core.telling import Notice
+from canary.core.turn import MissingAnswersError
 from tests.core.counting import Traffic
 
 START = 1_800_000_000.0
@@ -248,15 +249,16 @@ class World:
                 return self.traffic.past(self.now)
 
     def decide(self) -> Decision:
-        """needs/decide until there is a decision; nothing is applied."""
+        """Ask until there is a decision; nothing is applied."""
         snapshot, world = self.snapshot(), dict[Ask, Answer]()
         for _ in range(100):
-            asks = machine.needs(snapshot, world)
-            if not asks:
-                break
-            assert not set(asks) & set(world), "asked twice"
+            try:
+                return machine.decide(snapshot, world)
+            except MissingAnswersError as missing:
+                asks = missing.asks
+            assert set(asks).isdisjoint(world), "asked twice"
             world |= {ask: self.answer(ask) for ask in asks}
-        return machine.decide(snapshot, world)
+        raise AssertionError("the rules never stop asking")
 
     def tick(self, *, crash_at: int | None = None) -> Decision:
         """Decide and carry out. `crash_at=n` dies before effect n (n = number of effects: before the status write)."""

@@ -42,7 +42,7 @@ async def test_a_burst_of_changes_causes_one_tick():
     await until(lambda: ticks)
     for _ in range(20):
         scheduler.wake(KEY)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)  # no longer, or a busy machine makes two bursts of it
     await asyncio.sleep(0.2)
     assert len(ticks) == 2
     await scheduler.close()

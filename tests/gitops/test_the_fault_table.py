@@ -7,6 +7,7 @@ that is renamed, removed or loses its mark fails here, also when others of the s
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -262,6 +263,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
 }
 
 
+@functools.cache
 def marked() -> dict[int, set[str]]:
     """Names of the tests that carry each number, without `test_`."""
     found: dict[int, set[str]] = defaultdict(set)
@@ -289,14 +291,11 @@ def _numbers(node: ast.AST) -> Iterator[int]:
             yield from (argument.value for argument in call.args if isinstance(argument, ast.Constant) and isinstance(argument.value, int))
 
 
-MARKED = marked()
-
-
 def test_there_are_thirty_two() -> None:
     assert list(FAULTS) == list(range(1, 33))
-    assert MARKED.keys() == FAULTS.keys()
+    assert marked().keys() == FAULTS.keys()
 
 
 @pytest.mark.parametrize("number", FAULTS, ids=lambda number: f"{number} {FAULTS[number][0]}")
 def test_every_fault_has_its_tests(number: int) -> None:
-    assert MARKED[number] == set(FAULTS[number][1])
+    assert marked()[number] == set(FAULTS[number][1])

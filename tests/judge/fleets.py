@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,10 +91,16 @@ class Fleet:
 
     def _arm(self, arm: str, n: int) -> Arm:
         share, factor = (self.canary, self.slower) if arm == "canary" else (self.primary, 1.0)
-        below = [_below(bound, factor) for bound in self._bounds(arm)]
-        parts = np.diff([0.0, *below, 1.0])
-        counts = self.rng.multinomial(n, np.clip(parts, 0, 1) / np.clip(parts, 0, 1).sum()).cumsum()
-        return Arm(n, int(self.rng.binomial(n, share)), dict(zip(self._bounds(arm), map(int, counts), strict=False)))
+        bounds = self._bounds(arm)
+        counts = self.rng.multinomial(n, _parts(tuple(bounds), factor)).cumsum()
+        return Arm(n, int(self.rng.binomial(n, share)), dict(zip(bounds, counts.tolist(), strict=False)))
+
+
+@functools.cache
+def _parts(bounds: tuple[float, ...], factor: float) -> Any:
+    """Chances of a request to end between two bounds."""
+    parts = np.clip(np.diff([0.0, *(_below(bound, factor) for bound in bounds), 1.0]), 0, 1)
+    return parts / parts.sum()
 
 
 def _below(bound: float, factor: float) -> float:

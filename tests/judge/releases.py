@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -53,14 +54,15 @@ class Service:
             return min(n, max(0, round(self.random.gauss(n * share, (n * share * (1 - share)) ** 0.5))))
         if n * share > 30:
             return n - self.among(n, 1 - share)
-        # gaps between successes are geometric
-        found, at = 0, 0
-        while share > 0:
-            at += 1 + int(self.random.expovariate(1.0) / max(share, 1e-12)) if share < 0.05 else self._gap(share)
+        if share <= 0:
+            return 0
+        # gaps between successes are geometric: exponential where they are long
+        found, at, draw, log, rate = 0, 0, self.random.random, math.log, max(share, 1e-12)
+        while True:
+            at += 1 + int(-log(1.0 - draw()) / rate) if share < 0.05 else self._gap(share)
             if at > n:
-                break
+                return found
             found += 1
-        return found
 
     def _gap(self, share: float) -> int:
         gap = 1

@@ -3,10 +3,13 @@
 The namespace must exist before any thread does, so whether it is wanted is decided in `pytest_configure`, from the mark expression and
 the text of the selected files, long before they are imported. A run without cluster tests stays where it is and needs no program, no
 root and no namespace.
+
+It also keeps the garbage collector from what is there to stay: thousands of tests and modules, which it would walk again and again.
 """
 
 import ast
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -22,6 +25,7 @@ __all__ = [
     "cluster",
     "mesh",
     "namespace",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_runtest_makereport",
@@ -40,6 +44,17 @@ def pytest_configure(config: pytest.Config) -> None:
             netns.enter()
         except netns.NetnsError as error:
             config.stash[_NETWORK] = str(error)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is collected lives as long as the process: the garbage collector leaves it out."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -100,9 +100,9 @@ class Release:
 
     def run(self) -> Outcome:
         """To its end."""
-        spacing, interval = self._rules.service.spacing, self._analysis.interval_seconds
+        spacing, interval, horizon = self._rules.service.spacing, self._analysis.interval_seconds, self._rules.horizon
         scrape, step = spacing, interval
-        while self._world.t < self._rules.horizon - _SOON:
+        while self._world.t < horizon - _SOON:
             due = min(scrape, step)
             self._world.go_on(due - self._world.t, self.weight, self._copied)
             if scrape <= due + _SOON:

@@ -103,10 +103,14 @@ class Dispersion:
 
     def begin(self) -> None:
         """The run begins: what the past showed stands, if it was long enough."""
+        self._measure()
         self._settled = self._windows[0].count >= _HISTORY
 
     def add(self, n: int, x: int, seconds: float, *, running: bool = True) -> None:
-        """One tick of the primary, of the past or (`running`) of the run. Once settled nothing more is learnt: a run should not change its own rules."""
+        """One tick of the primary, of the past (until `begin`) or (`running`) of the run.
+
+        Once settled nothing more is learnt: a run should not change its own rules.
+        """
         if self._settled or n <= 0:
             return
         self._windows[0].add(n, x)
@@ -114,9 +118,13 @@ class Dispersion:
         if self._wide[2] >= _MINUTE and self._wide[3] >= 4:
             self._windows[1].add(self._wide[0], self._wide[1])
             self._wide = [0.0, 0.0, 0.0, 0.0]
+        if running:  # nobody asks before the past has ended
+            self._measure()
+            self._settled = self._windows[0].count >= _ENOUGH
+
+    def _measure(self) -> None:
         self._phi = max(1.0, *(window.phi for window in self._windows))
         self._cautious = max(1.0, *(window.cautious for window in self._windows))
-        self._settled = running and self._windows[0].count >= _ENOUGH
 
     def state(self) -> list[Any]:
         """Short once nothing more is learnt."""

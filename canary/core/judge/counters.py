@@ -142,13 +142,15 @@ class CounterBook:
     # ------------------------------------------------------------------------------------------------------ one arm
 
     def _add(self, into: _Sum, now: _Pod, last: _Pod) -> None:
+        grew = False
         for name, value in now.requests.items():
             more = value - last.requests.get(name, 0.0)
+            grew = grew or more > 0
             into.total += more
             if name.startswith(self._errors):
                 into.errors += more
         gained = {at: value - last.buckets.get(at, 0.0) for at, value in now.buckets.items()}
-        if any(now.requests.get(name, 0.0) > last.requests.get(name, 0.0) for name in now.requests) or any(gained.values()):
+        if grew or any(gained.values()):
             into.shared = set(gained) if into.shared is None else into.shared & set(gained)
         for at, more in gained.items():
             into.buckets[at] = into.buckets.get(at, 0.0) + more

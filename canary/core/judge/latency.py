@@ -31,7 +31,11 @@ _FEW: Final = 100
 
 def slower(arm: Arm, bound: float) -> tuple[int, int]:
     """Requests surely slower than `bound` milliseconds, and those that may be; equal when the buckets have the bound."""
-    buckets, total = arm.buckets, arm.timed()
+    return _slower(arm.buckets, arm.timed(), bound)
+
+
+def _slower(buckets: Mapping[float, int], total: int, bound: float) -> tuple[int, int]:
+    """The same, of the `total` requests that the buckets cover: counted once for all bounds."""
     exact = buckets.get(bound)
     if exact is not None:
         slow = max(0, total - exact)
@@ -115,11 +119,11 @@ class Latency:
         self._choose()
         previous = None
         for tick in history if self.comparisons else ():
-            if tick.primary is not None and tick.primary.timed():
+            if tick.primary is not None and (timed := tick.primary.timed()):
                 seconds = 0.0 if previous is None else max(0.0, tick.ts - previous)
                 previous = tick.ts
                 for bound, one in zip(self.bounds, self.comparisons, strict=True):
-                    one.remember(tick.primary.timed(), slower(tick.primary, bound)[0], seconds)
+                    one.remember(timed, _slower(tick.primary.buckets, timed, bound)[0], seconds)
         for one in self.comparisons:
             one.dispersion.begin()
 
@@ -137,16 +141,17 @@ class Latency:
             return
         n, m = canary.timed(), primary.timed()
         for bound, one in zip(self.bounds, self.comparisons, strict=True):
-            (c_surely, c_maybe), (b_surely, b_maybe) = slower(canary, bound), slower(primary, bound)
+            (c_surely, c_maybe), (b_surely, b_maybe) = _slower(canary.buckets, n, bound), _slower(primary.buckets, m, bound)
             against, favour = Counts(n, c_surely, m, b_maybe), Counts(n, c_maybe, m, b_surely)
             one.observe(against, favour, share=share, seconds=seconds, settled=settled)
 
     def _count(self, arm: Arm | None) -> None:
         if arm is not None and arm.buckets:
-            self._timed += arm.timed()
+            timed = arm.timed()
+            self._timed += timed
             finite = sorted(bound for bound in arm.buckets if bound != math.inf)
             for bound in self._slow or finite[:: -(-len(finite) // _REMEMBERED) or 1]:
-                self._slow[float(bound)] += slower(arm, bound)[0]
+                self._slow[float(bound)] += _slower(arm.buckets, timed, bound)[0]
 
     def _choose(self) -> None:
         if self._timed < _FEW:
