@@ -29,6 +29,7 @@ from canary.core.paired import paired
 from canary.core.rollback import begin_rollback, condemn, signaled
 from canary.core.times import precise, remaining
 from canary.core.turn import End, Turn
+from canary.core.weights import beside
 
 ROLLED_BACK = "Rolled back "
 """How the judge's sentence about a rollback begins."""
@@ -197,15 +198,17 @@ def _seen(t: Turn) -> Seen:
     """
     stored = t.snapshot.canary.status.run
     if stored is None or stored.weight is None:
-        weight, mirrored = t.routes.canary, t.routes.mirrored
+        weight, mirrored, beside_fresh = t.routes.canary, t.routes.mirrored, False
     else:
-        weight, mirrored = stored.weight, stored.mirrored
+        weight, mirrored, beside_fresh = stored.weight, stored.mirrored, t.fresh
     if mirrored:
         return Seen(Stage.COPIES, weight, copied=0 if weight else t.snapshot.copied)
-    if stored is None or stored.weight is None or not t.fresh or not weight:
+    if not beside_fresh or not weight:
         return Seen(Stage.USERS, weight)
-    share = t.baseline_had if t.baseline_answers else 0
-    return Seen(Stage.BASELINE if share else Stage.ALONE, weight, share)
+    if not t.baseline_had or not t.baseline_answers:
+        return Seen(Stage.ALONE, weight)
+    # what was stored of both may be of two ticks, when weights were moved by others; its share of these requests was that of this weight
+    return Seen(Stage.BASELINE, weight, beside(weight))
 
 
 def _dumped(state: Mapping[str, Any]) -> str:

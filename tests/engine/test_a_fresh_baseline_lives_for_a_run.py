@@ -4,13 +4,12 @@ import asyncio
 
 import pytest
 
-from canary.core.counted import Counters, Past
 from canary.core.errors import Forbidden, Rejected
-from canary.core.judge import Sample as Scrape
 from canary.core.model import Decision, EnsureRoutes, Readiness, RemoveBaseline, Routes, SetRoutes, Workload
 from canary.engine import settle
 from canary.engine.settle import SETTLE, Settling
 from canary.kube.resource import CANARY_RUNS, DEPLOYMENTS, SERVICES
+from canary.routers.gatewayapi import GatewayApiRouter as GatewayRouter
 from tests.core.counting import Traffic
 from tests.engine.test_evidence_ends_releases import Clock, Paced, play, release
 from tests.engine.test_traffic_waits_for_the_mesh import KEY, snapshot
@@ -20,16 +19,6 @@ from tests.testbed.workload import deployment
 
 FRESH = {"judge": "sequential", "baseline": "fresh", "maxWeight": 33, "sequential": {"minDuration": "1m"}}
 NAME = "app-baseline"
-
-
-class Steady:
-    """Proxies whose counters stand still: what is looked at here is objects."""
-
-    def counters(self, since, now, *, baseline=False):
-        return Counters(now, tuple(Scrape("primary", "envoy", ts, {"2": ts}) for ts in (since or now - 10, now)))
-
-    def past(self, now):
-        return Past()
 
 
 async def ready(stage, **analysis):
@@ -83,6 +72,7 @@ async def until_routed(stage, process, *, seconds=400):
 # ------------------------------------------------------------------------------------------------ its life
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("errors", "phase"), [({}, "Succeeded"), ({"canary": 0.3}, "Failed")])
 async def test_it_is_made_compared_and_removed(stage, errors, phase):
     await ready(stage)
@@ -107,6 +97,7 @@ async def test_it_is_made_compared_and_removed(stage, errors, phase):
         assert "fresh baseline" in run["status"]["reason"]
 
 
+@pytest.mark.slow
 async def test_one_that_is_never_ready_costs_a_warning_and_no_release(stage):
     await ready(stage)
     stage.unready.add(NAME)
@@ -124,6 +115,7 @@ async def test_one_that_is_never_ready_costs_a_warning_and_no_release(stage):
         assert there(stage) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resource", [DEPLOYMENTS, SERVICES], ids=["Deployment", "Service"])
 async def test_somebody_elses_object_of_its_name_stops_the_release_and_stays(stage, resource):
     await ready(stage)
@@ -145,6 +137,7 @@ async def test_somebody_elses_object_of_its_name_stops_the_release_and_stays(sta
         assert status["phase"] == "Succeeded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [Forbidden("exceeded quota: pods"), Rejected("denied by policy", hint="ask the platform team")])
 async def test_what_a_quota_or_a_policy_refuses_is_done_without(stage, error):
     await ready(stage)
@@ -164,6 +157,28 @@ async def test_what_a_quota_or_a_policy_refuses_is_done_without(stage, error):
         assert [notice.kind for notice in process.said].count("BaselineGivenUp") == 1
 
 
+@pytest.mark.slow
+async def test_a_mesh_that_cannot_route_to_it_costs_no_release(stage, monkeypatch):
+    """Such as one in which somebody else has an object of its name: neither the step nor a rollback may fail for that."""
+    await ready(stage)
+    wanted = GatewayRouter.wanted
+
+    def refused(self, release, live, routes):
+        if routes.baseline:
+            raise Rejected("DestinationRule app-baseline exists already and is not ours", hint="delete or rename it")
+        return wanted(self, release, live, routes)
+
+    monkeypatch.setattr(GatewayRouter, "wanted", refused)
+    async with stage.process(kind=Heard) as process:
+        status = await release(stage, process)
+        assert status["phase"] == "Succeeded"
+        assert "is not ours; delete or rename it" in status["run"]["baseline"]["reason"]
+        assert NAME not in stage.weights()
+        await play(stage, process, seconds=60)
+        assert there(stage) == []
+
+
+@pytest.mark.slow
 async def test_without_the_right_to_delete_releases_go_on(stage):
     await ready(stage)
     async with stage.process(kind=Heard) as process:
@@ -187,6 +202,7 @@ async def test_without_the_right_to_delete_releases_go_on(stage):
         assert there(stage) == []
 
 
+@pytest.mark.slow
 async def test_what_an_operator_has_left_behind_is_removed_by_the_next(stage):
     await ready(stage)
     async with stage.process(kind=Paced) as process:
@@ -196,7 +212,7 @@ async def test_what_an_operator_has_left_behind_is_removed_by_the_next(stage):
     body = stage.view.get(DEPLOYMENTS, NS, "app-primary")["spec"]["template"]
     await stage.user.merge(DEPLOYMENTS, NS, "app", {"spec": {"template": {"spec": {"containers": body["spec"]["containers"]}}}})
     async with stage.process(kind=Paced) as process:
-        await play(stage, process, seconds=300)
+        await play(stage, process, seconds=60)
         assert stage.status()["phase"] == "Initialized", "the release was taken back"
         assert stage.weights() == {"app-primary": 100, "app-canary": 0}
         assert there(stage) == []

@@ -126,6 +126,14 @@ def test_the_record_names_the_commit_that_started_the_run_and_no_password() -> N
     assert record.record(parse_canary_run(body), CLUSTER)["source"] == body["spec"]["source"]
 
 
+def test_the_record_says_what_the_version_was_compared_with_and_no_password() -> None:
+    assert "baseline" not in record.record(parsed(), CLUSTER)
+    assert record.record(parsed(baseline={"compared": "fresh"}), CLUSTER)["baseline"] == {"compared": "fresh"}
+    given_up = {"compared": "primary", "reason": "pull https://me:hunter2@registry.example/app failed"}
+    found = record.record(parsed(baseline=given_up), CLUSTER)["baseline"]
+    assert found == {"compared": "primary", "reason": "pull https://***@registry.example/app failed"}
+
+
 def test_the_record_tells_the_run_tick_by_tick() -> None:
     rows = [
         {"seq": 1, "at": 0.25, "weight": 0, "to": 5, "gates": ["oncall: yes (http://me:hunter2@host/ok)"]},
