@@ -198,12 +198,12 @@ def _seen(t: Turn) -> Seen:
     """
     stored = t.snapshot.canary.status.run
     if stored is None or stored.weight is None:
-        weight, mirrored = t.routes.canary, t.routes.mirrored
+        weight, mirrored, beside_fresh = t.routes.canary, t.routes.mirrored, False
     else:
-        weight, mirrored = stored.weight, stored.mirrored
+        weight, mirrored, beside_fresh = stored.weight, stored.mirrored, t.fresh
     if mirrored:
         return Seen(Stage.COPIES, weight, copied=0 if weight else t.snapshot.copied)
-    if stored is None or stored.weight is None or not t.fresh or not weight:
+    if not beside_fresh or not weight:
         return Seen(Stage.USERS, weight)
     if not t.baseline_had or not t.baseline_answers:
         return Seen(Stage.ALONE, weight)

@@ -79,6 +79,14 @@ def test_copies_take_their_time_before_users():
     assert counted[3].seconds == pytest.approx(360)
 
 
+def test_a_fresh_baseline_costs_time_and_sight():
+    """The canary and what it is compared with have a third of the traffic each, instead of half."""
+    evidence = {"judge": "sequential", "maxWeight": 0, "sequential": {"minDuration": "1m"}}
+    [plain], [fresh] = (week({0: load(20.0)}, **evidence, **more).slots() for more in ({}, {"baseline": "fresh"}))
+    assert fresh.seconds == pytest.approx(1.5 * plain.seconds, rel=0.15)
+    assert fresh.detectable > plain.detectable
+
+
 def test_users_of_a_quiet_hour_are_waited_for_after_long_copies():
     """Six hours of copies reach into the busy hours, which are then half over."""
     day = {"judge": "sequential", "mirror": True, "sequential": {"minDuration": "1m", "maxDuration": "24h"}}
