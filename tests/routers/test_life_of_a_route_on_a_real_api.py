@@ -140,7 +140,8 @@ async def test_a_baseline_comes_into_the_route_and_leaves_no_trace(life: Life, p
     await life.ensure(release, Routes(100, 0))
     assert life.get(router.objects(release)[0].resource)["spec"] == before
     life.cluster.api.call("DELETE", SERVICES.path(life.namespace, name))
-    until("nothing to be called like the baseline", lambda: not _called(life, name, router.resources()), 20)
+    # The collector learns of new kinds every half a minute, and those of the mesh have just been installed.
+    until("nothing to be called like the baseline", lambda: not _called(life, name, router.resources()), 70)
 
 
 def _called(life: Life, name: str, resources: Sequence[Resource]) -> list[str]:

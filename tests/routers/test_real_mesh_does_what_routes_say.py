@@ -6,6 +6,7 @@ A manifest that the API server takes can still be refused, or read differently, 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from canary.core.model import Cookies, Routes
 from canary.core.release import Release
+from canary.engine.settle import SETTLE
 from canary.kube.resource import CANARIES, DEPLOYMENTS, SERVICES
 from canary.routers import registry
 from canary.routers.base import ObjectRef
@@ -126,13 +128,15 @@ def test_a_baseline_gets_what_the_canary_gets_and_goes_without_a_failed_request(
         ]
     )
     cluster.wait_deployment(stage.namespace, "podinfo-baseline")
+    time.sleep(SETTLE)  # as the engine does: its endpoints and the route arrive on different ways
     with Traffic(Ask(stage.mesh.gateway_url, stage.host), rate=100) as traffic:
         stage.set(release, Routes(70, 30, baseline=30))
         stage.mesh.wait("the baseline to be reached", lambda: BASELINE in stage.asked(40).images)
         assert_split(stage.asked(1500).images, {PRIMARY: 0.4, CANARY: 0.3, BASELINE: 0.3})
         stage.set(release, Routes(100, 0))
         stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
-        for kind in (SERVICES, DEPLOYMENTS):
+        time.sleep(SETTLE)
+        for kind in (DEPLOYMENTS, SERVICES):
             cluster.api.call("DELETE", kind.path(stage.namespace, "podinfo-baseline"))
         stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
         assert traffic.stop().failures == {}
