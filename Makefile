@@ -40,7 +40,8 @@ test: check tools ## everything: lint, types, layers, unit, conformance and end-
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
 
 test-fast: setup ## the inner loop: no real cluster, under 90 s
-	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 3 -q $(ARGS)
+	@# Stolen rather than dealt out: each worker keeps files whole for long, so that what a module sets up is set up once, and none waits at the end.
+	$(BIN)/pytest -m "not cluster and not mesh and not slow" -n 3 --dist worksteal -q $(ARGS)
 
 check: setup ## lint, format, types, layers
 	$(BIN)/ruff check .

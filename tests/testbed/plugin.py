@@ -15,6 +15,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.testbed import netns, tools
 from tests.testbed.absence import absent
@@ -37,7 +38,12 @@ _NAMES = iter(range(1, 1_000_000))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Enter the namespace when tests may run that need it; why it failed is said by those tests."""
+    """Enter the namespace when tests may run that need it; why it failed is said by those tests.
+
+    Hypothesis does not take the time: on a busy machine any example may need 200 ms, and a test that hangs is ended anyway.
+    """
+    settings.register_profile("patient", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+    settings.load_profile("patient")
     config.stash[_NETWORK] = None
     if not config.getoption("collectonly", default=False) and wanted(config):
         try:
