@@ -235,5 +235,5 @@ def _tell(t: Turn, before: JudgeStatus, after: JudgeStatus) -> None:
         t.say(t.voice.evidence_holds(after.reason))
     elif after.verdict == INCONCLUSIVE:
         t.say(t.voice.inconclusive(after.reason))
-    elif after.verdict == PROMOTE or before.verdict in (HOLD, INCONCLUSIVE):
+    elif after.verdict == PROMOTE or (after.verdict == ON and before.verdict in (HOLD, INCONCLUSIVE)):  # a roll-back says so itself
         t.say(t.voice.evidence_allows(after.reason))

@@ -475,6 +475,18 @@ def test_what_follows_from_each_verdict(monkeypatch, verdict, weight, phase, liv
         assert json.loads(judge(world).state)["run"][-1] is None, "not final until it is carried out"
 
 
+def test_a_roll_back_after_a_hold_is_told_once(monkeypatch):
+    monkeypatch.setattr(judged, "SequentialJudge", Scripted)
+    monkeypatch.setattr(Scripted, "says", ("hold", 5))
+    world = go(released(), 16)
+    assert "EvidenceHolds" in world.kinds()
+    world.forget()
+    monkeypatch.setattr(Scripted, "says", ("rollback", 0))
+    go(world, 30)
+    assert world.kinds().count("EvidenceAgainst") == 1
+    assert "EvidenceAllows" not in world.kinds()
+
+
 def test_nothing_is_looked_at_before_the_target_is_ready():
     world = released()
     world.target.readiness = Readiness.WAITING

@@ -188,9 +188,24 @@ def test_health_from_copies_is_gone_and_evidence_against_stays():
     assert found[-1].evidence["errorRate"]["pass"] >= 20
     against = found[-1].evidence["errorRate"]["fail"]
     after = judge.observe(Tick(service.now + 15, Arm(0, 0), Arm(1000, 1), 1))
-    assert after.evidence["errorRate"]["pass"] <= 1
+    assert after.evidence["errorRate"]["pass"] == 1
     assert after.evidence["errorRate"]["upper"] == 1
     assert after.evidence["errorRate"]["fail"] == pytest.approx(against)
+
+
+def shown(judge, service):
+    """Ticks at 50 % until users have shown that the error rate is tolerable."""
+    return next(tick for tick in range(1, 400) if judge.observe(service.tick(50)).evidence["errorRate"]["pass"] >= 20)
+
+
+def test_users_show_health_as_soon_after_copies_as_without_them():
+    after = plain = 0
+    for seed in range(4):
+        service = Mirror(seed, rate=100.0)
+        after += shown(copies(service, ticks=20)[0], service)
+        service = Mirror(seed, rate=100.0)
+        plain += shown(SequentialJudge(config(), service.history()), service)
+    assert after <= 1.2 * plain
 
 
 @pytest.mark.parametrize("copied", [100, 30])

@@ -169,9 +169,10 @@ class Comparison:
 
     def begin_anew(self) -> None:
         """Forget what speaks in favour, and the counts; what speaks against stays, and so does what is known of the primary."""
-        self.forfeit_health()
+        if self._favour is not None:
+            self._favour.begin_anew()
         self._waiting = None
-        self.canary_n = self.canary_x = self.primary_n = self.primary_x = 0
+        self.settled = self.canary_n = self.canary_x = self.primary_n = self.primary_x = 0
         if self._excess is not None:
             self._excess.begin_anew()
 

@@ -65,6 +65,10 @@ class Process:
         """Give up all evidence so far, or part of it (allowed at any time); later ticks go on from what is left."""
         self._stakes = [stake * (1 - part) for stake in self._stakes]
 
+    def begin_anew(self) -> None:
+        """Start over at 1, with nothing staked: a new e-process, which is fair from any stopping time on. What it had gathered is gone."""
+        self._stakes, self._rest = [0.0] * len(self._stakes), 1.0
+
     def state(self) -> list[float]:
         """The stakes and what has not been staked yet, for JSON."""
         return [*self._stakes, self._rest]

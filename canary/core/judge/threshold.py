@@ -68,7 +68,7 @@ class Threshold:
 
     def begin_anew(self) -> None:
         """Forget what speaks in favour, and the counts; what speaks against stays."""
-        self._favour.forfeit()
+        self._favour.begin_anew()
         self.canary_n = self.canary_x = self.primary_n = self.primary_x = 0
 
     def observe(self, surely: Counts, maybe: Counts, *, share: float, seconds: float, phi: float) -> None:
