@@ -9,6 +9,8 @@ STAMP := $(VENV)/.stamp
 UV_VERSION := 0.13.8
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 ARGS ?=
+# Of `make test`; each may have a control plane of its own, of up to 1.5 GiB.
+WORKERS ?= 5
 # Hundreds of processes of ours start in `make test`: where the environment forbids to keep what was compiled, each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -35,9 +37,9 @@ demo: setup ## a good and a bad release on a real Envoy and a real Prometheus, i
 	@$(BIN)/canary demo $(ARGS)
 
 test: check tools ## everything: lint, types, layers, unit, conformance and end-to-end tests on real parts
-	@# Tests with a cluster wait more than they compute, so four side by side fill two cores, and now and then starve each other: what failed then
+	@# Tests with a cluster wait more than they compute: five side by side fill two cores, and now and then starve each other. What failed then
 	@# must pass alone, once.
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -q $(ARGS) || $(BIN)/pytest -q --last-failed --last-failed-no-failures none $(ARGS)
 
 test-fast: setup ## the inner loop: no real cluster, under 90 s
 	@# Stolen rather than dealt out: each worker keeps files whole for long, so that what a module sets up is set up once, and none waits at the end.

@@ -1,9 +1,9 @@
 """The state machine: which rules speak in which phase, in which order.
 
-`needs` and `decide` run the same rules. A rule that comes upon a question without an answer interrupts them: `needs` names
-the question, the shell asks it, and the rules run again from the start with one answer more. They are pure and take tens of
-microseconds, so running them several times per tick costs nothing, and there is one body of rules instead of two that must
-agree. The order inside a tick is upstream's (reference 2.3); where it differs, the module of the rule says why.
+`needs` and `decide` run the same rules. A rule that comes upon a question without an answer interrupts them: the shell lets them
+decide, asks what they miss, and they run again from the start with one answer more. They are pure and take tens of microseconds
+(a look at evidence: milliseconds), so running them several times per tick costs little, and there is one body of rules instead of
+two that must agree. The order inside a tick is upstream's (reference 2.3); where it differs, the module of the rule says why.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PASSING = frozenset({"Unavailable", "Conflict", "Timeout", "Unreachable"})
 
 
 def needs(snapshot: Snapshot, world: World) -> tuple[Ask, ...]:
-    """The questions that the rules come upon next; empty when `world` answers all of them.
+    """The questions that the rules come upon next, as `decide` raises them; empty when `world` answers all of them.
 
     Metrics of one tick come together, so that they are asked concurrently; hooks one at a time in the order of the spec,
     because the first refusal spares the rest.
@@ -64,7 +64,7 @@ def needs(snapshot: Snapshot, world: World) -> tuple[Ask, ...]:
 def decide(snapshot: Snapshot, world: World) -> Decision:
     """The decision of one tick. Deterministic: the same inputs give the same decision.
 
-    Raises MissingAnswersError when `needs(snapshot, world)` is not empty.
+    Raises MissingAnswersError with `needs(snapshot, world)` when that is not empty.
     """
     t = Turn(snapshot, world)
     end = awake(t, _run(t))

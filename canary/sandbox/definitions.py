@@ -10,7 +10,7 @@ from canary.sandbox.builtin import object_meta, paths
 from canary.sandbox.objects import Object
 from canary.sandbox.ownership import Author, after_update
 from canary.sandbox.resources import Column, Registry, Resource, ScalePaths
-from canary.sandbox.schema import Schema
+from canary.sandbox.schema import Schema, compiled
 from canary.sandbox.schema_shape import default, prune
 from canary.sandbox.store import Bucket, Change, Record, Store
 from canary.sandbox.writes import Clock, timestamp
@@ -47,12 +47,12 @@ class Definitions:
         group, plural = spec["group"], spec["names"]["plural"]
         bucket = self._store.bucket(group, plural)
         stored = next(one for one in spec["versions"] if one.get("storage"))
-        storage = Schema(stored["schema"]["openAPIV3Schema"])
+        storage = compiled(stored["schema"]["openAPIV3Schema"])
         self._registry.remove_kind(group, plural)
         for version in spec["versions"]:
             if version.get("served"):
                 same = version is stored
-                schema = storage if same else Schema(version["schema"]["openAPIV3Schema"])
+                schema = storage if same else compiled(version["schema"]["openAPIV3Schema"])
                 self._registry.add(_resource(spec, version, bucket=bucket, schema=schema, storage=None if same else storage))
         for record in list(bucket.records()):  # a new default or a removed field shows in what is already stored
             shaped = default(storage.root, prune(storage.root, _fields(record.obj)))

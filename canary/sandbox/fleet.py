@@ -41,6 +41,8 @@ class Fleet:
         self._programs = programs
         self._stack = contextlib.AsyncExitStack()
         self._crew: Crew | None = None
+        self._asked: list[bytes] = []
+        self._heads: dict[str, tuple[str, str]] = {}
 
     async def start(self, progress: Progress = lambda *_: None) -> None:
         """Bring everything up. Raises Ended when a program does not start."""
@@ -100,10 +102,26 @@ class Fleet:
         }
 
     async def heads(self) -> dict[str, tuple[str, str]]:
-        """The newest commit of each ring's branch, as the server has it, and the subject of that commit."""
+        """The newest commit of each ring's branch, as the server has it, and the subject of that commit.
+
+        Looked at several times a second, so git is asked only when a branch has moved.
+        """
+        refs = await asyncio.to_thread(self._refs)
+        if b"" not in refs and refs == self._asked:
+            return self._heads
         names = [f"refs/heads/{ring}" for ring in self.worlds]
         out = await asyncio.to_thread(self._git.git, _NAME, "for-each-ref", "--format=%(refname:short) %(objectname) %(subject)", *names)
-        return {ring: (commit, subject) for ring, commit, subject in (line.split(" ", 2) for line in out.splitlines())}
+        # what moves meanwhile is asked for next time
+        self._asked, self._heads = (
+            refs,
+            {ring: (commit, subject) for ring, commit, subject in (line.split(" ", 2) for line in out.splitlines())},
+        )
+        return self._heads
+
+    def _refs(self) -> list[bytes]:
+        """What the server's files say of the branches; empty for one that git keeps elsewhere."""
+        files = [self._git.root / f"{_NAME}.git" / "refs" / "heads" / ring for ring in self.worlds]
+        return [file.read_bytes() if file.is_file() else b"" for file in files]
 
     async def trouble(self) -> None:
         """Raises when something of any cluster, or something beside them, has ended by itself."""

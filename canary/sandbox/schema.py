@@ -10,6 +10,8 @@ resources, uniqueness in lists of type set and map, and of the formats only `dat
 on a real API server. Other formats are ignored, as are immutability rules, which exist only as CEL.
 """
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +19,7 @@ from canary.sandbox.schema_checks import Violation, validate
 from canary.sandbox.schema_nodes import Compiler, Node
 from canary.sandbox.schema_shape import TYPE_META, default, prune, unknown_fields
 
-__all__ = ["Schema", "Violation"]
+__all__ = ["Schema", "Violation", "compiled"]
 
 
 class Schema:
@@ -75,3 +77,13 @@ class Schema:
         if done is fields:
             return obj
         return {key: done.get(key, value) for key, value in obj.items() if key not in fields or key in done}
+
+
+def compiled(openapi: Mapping[str, Any]) -> Schema:
+    """The same, compiled once in a process: several servers in it serve the same CRDs, and ours take longer to compile than to store."""
+    return _of(json.dumps(openapi))
+
+
+@functools.lru_cache(maxsize=64)
+def _of(text: str) -> Schema:
+    return Schema(json.loads(text))

@@ -13,7 +13,7 @@ from typing import Any
 
 from canary.api.canary import Canary
 from canary.api.status import CanaryStatus, Phase, RunRow
-from canary.core import evidence, machine
+from canary.core import evidence, machine, turn
 from canary.core.errors import Conflict
 from canary.core.model import (
     Answer,
@@ -254,7 +254,7 @@ class World:
         for _ in range(100):
             try:
                 return machine.decide(snapshot, world)
-            except MissingAnswersError as missing:
+            except turn.MissingAnswersError as missing:
                 asks = missing.asks
             assert set(asks).isdisjoint(world), "asked twice"
             world |= {ask: self.answer(ask) for ask in asks}

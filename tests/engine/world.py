@@ -41,6 +41,7 @@ from canary.targets.readiness import matters
 from tests.testbed.workload import deployment
 
 NS = "test"
+DEFINITIONS = (ROUTE_CRD, *(crd(kind) for kind in KINDS))
 
 
 class Metrics:
@@ -192,7 +193,7 @@ class Stage:
         await self.api.start()
         self.metrics, self.hooks = Metrics(), Hooks()
         self.user = ApiClient(auth.fixed(self.api.url))
-        for definition in [ROUTE_CRD, *(crd(kind) for kind in KINDS)]:
+        for definition in DEFINITIONS:
             await self.user.create(CRDS, definition)
         await self.user.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})
         self.view = WatchedCluster(self.user)

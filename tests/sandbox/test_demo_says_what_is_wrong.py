@@ -86,7 +86,7 @@ def pid_of(it, needle):
 @pytest.mark.slow
 def test_a_story_that_takes_too_long(demo):
     err = failed(demo("--json", "--deadline=20"), 3)
-    assert "did not end after 20 s; phase Progressing" in err
+    assert re.search("did not end after 20 s; phase (Initializing|Initialized|Progressing)", err), err  # how far a busy machine comes
     assert "hint: give it longer with --deadline" in err
 
 
