@@ -17,12 +17,15 @@ from dataclasses import replace
 
 from canary.api.sequential import Baseline, Judge
 from canary.api.status import FRESH, PRIMARY, BaselineStatus
+from canary.core.evidence import shortened
 from canary.core.model import EnsureBaseline, Readiness, RemoveBaseline, Routes, SetRoutes, Unknown, Workload
 from canary.core.strategies import Strategy
 from canary.core.turn import End, Turn
 
 TAKEN = "BaselineTaken"
 """Reason of an Unknown: an object of its name is there and is not ours."""
+LONGEST_REASON = 500
+"""Characters: events have room for a thousand, and a policy's refusal may be long."""
 SOON = 1.0
 """Seconds after which a run looks again for what it has had removed."""
 
@@ -72,6 +75,7 @@ def give_up(t: Turn, why: str) -> None:
     """Compare this run with the primary from now on."""
     assert t.run is not None
     assert t.run.baseline is not None
+    why = shortened(why, LONGEST_REASON)
     t.say(t.voice.baseline_given_up(why))
     t.update_run(baseline=BaselineStatus(compared=PRIMARY, reason=why, weight=t.run.baseline.weight))
 

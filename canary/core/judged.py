@@ -245,8 +245,10 @@ def _seen(t: Turn) -> Seen:
         return Seen(Stage.COPIES if t.routes.mirrored else Stage.USERS, t.routes.canary)
     if stored.mirrored or not t.fresh or not stored.weight:
         return Seen(Stage.COPIES if stored.mirrored else Stage.USERS, stored.weight)
-    share = t.baseline_had if t.baseline_answers else 0
-    return Seen(Stage.BASELINE if share else Stage.ALONE, stored.weight, share)
+    if not t.baseline_had or not t.baseline_answers:
+        return Seen(Stage.ALONE, stored.weight)
+    # what was stored of both may be of two ticks, when weights were moved by others; its share of these requests was that of this weight
+    return Seen(Stage.BASELINE, stored.weight, beside(stored.weight))
 
 
 def _alone(seen: Seen) -> str:

@@ -354,6 +354,32 @@ def test_a_verdict_that_is_held_keeps_the_shares_as_they_are():
     assert before.baseline > 0
 
 
+def test_a_canary_with_everything_has_nothing_to_be_compared_with():
+    """A fixed schedule of a guarded release may go that far; counted checks decide there."""
+    world = released(judge="guarded", stepWeight=99, maxWeight=100)
+    until(world, lambda w: w.routes.canary == 99)
+    assert world.routes.baseline == 0
+    until(world, lambda w: "no share of the traffic is left" in w.status.run.judge.reason)
+    go(world, 300)
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+def test_weights_that_were_moved_by_hand_take_the_baselines_share_along():
+    world = until(released(), lambda w: w.routes.baseline > 0)
+    world.routes = Routes(60, 40)
+    world.tick()
+    assert world.routes == Routes(60, 40, baseline=30)
+    go(world, 1500)
+    assert world.status.phase is Phase.SUCCEEDED
+
+
+def test_a_long_refusal_is_cut_short():
+    world = until(released(), lambda w: w.routes.baseline > 0)
+    world.baseline = Unknown("BaselineRefused", "denied by policy " * 200)
+    world.tick()
+    assert len(world.status.run.baseline.reason) == 500
+
+
 def test_deleting_the_canary_takes_its_share_away_first():
     world = until(released(), lambda w: w.routes.baseline > 0)
     world.edit_spec(revertOnDeletion=True)

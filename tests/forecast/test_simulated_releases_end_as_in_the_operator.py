@@ -20,6 +20,7 @@ ANALYSIS = {
     "maxWeight": 50,
     "metrics": [{"name": "request-success-rate", "thresholdRange": {"min": 99}}],
 }
+FRESH = {"baseline": "fresh", "maxWeight": 33}
 SEQUENTIAL = {"judge": "sequential", "sequential": {"minDuration": "3m"}}
 
 
@@ -62,6 +63,8 @@ def rate(world):
         ({"judge": "guarded"}, 0.001, "promote"),
         (SEQUENTIAL, 0.02, "rollback"),
         (SEQUENTIAL, 0.001, "promote"),
+        (SEQUENTIAL | FRESH, 0.02, "rollback"),
+        (SEQUENTIAL | FRESH, 0.001, "promote"),
     ],
 )
 def test_they_end_alike(more, share, ending):
