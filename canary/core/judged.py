@@ -24,7 +24,7 @@ from canary.api.status import JudgeStatus
 from canary.core import judged_checks
 from canary.core.counted import Counters, Fresh, Marks, Past, Stage, fresh
 from canary.core.evidence import shortened
-from canary.core.judge import Deltas, JudgeConfig, SequentialJudge
+from canary.core.judge import Deltas, JudgeConfig, SequentialJudge, Tick
 from canary.core.paired import paired
 from canary.core.rollback import begin_rollback, condemn, signaled
 from canary.core.times import precise, remaining
@@ -201,9 +201,7 @@ def _continued(t: Turn, before: JudgeStatus, config: JudgeConfig, judge: Sequent
         return before.model_copy(update={"marks": _noticed(marks, news).text()}), False
     # a clock that was set back must not make the judge deaf: its time goes on, from look to look
     now = t.now if t.now > counted else counted + (before.spacing or SHORTEST_SPACING)
-    tick, lacking = (deltas or Deltas(None, None)).tick(now, seen.weight), alone
-    copied = t.snapshot.copied if seen.stage is Stage.COPIES and not seen.weight else 0
-    tick = replace(tick, copied=copied, baseline=seen.baseline)
+    tick, lacking = _tick(t, seen, deltas or Deltas(None, None), now), alone
     kept = news.marks if isinstance(news, Fresh) else marks
     if deltas is not None:
         pairs = paired(counters, marks, kept)
@@ -249,6 +247,12 @@ def _seen(t: Turn) -> Seen:
         return Seen(Stage.ALONE, stored.weight)
     # what was stored of both may be of two ticks, when weights were moved by others; its share of these requests was that of this weight
     return Seen(Stage.BASELINE, stored.weight, beside(stored.weight))
+
+
+def _tick(t: Turn, seen: Seen, deltas: Deltas, now: float) -> Tick:
+    """What the judge is shown of a look."""
+    copied = t.snapshot.copied if seen.stage is Stage.COPIES and not seen.weight else 0
+    return replace(deltas.tick(now, seen.weight), copied=copied, baseline=seen.baseline)
 
 
 def _alone(seen: Seen) -> str:
