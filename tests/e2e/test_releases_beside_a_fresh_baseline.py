@@ -132,7 +132,7 @@ def test_beside_a_fresh_copy_of_the_old_version_it_is_promoted(stage: Stage) -> 
         traffic.collect(12 * RATE)
         began = time.monotonic()
         stage.deploy("app:2", env=COLD)
-        stage.wait_end("Succeeded", timeout=120)
+        stage.wait_end("Succeeded", timeout=150)
         print(f"promoted after {time.monotonic() - began:.0f} s at {stage.weights()}")
         assert_nothing_is_left(stage)
         assert traffic.stop().failures == {}
@@ -174,7 +174,7 @@ def test_a_baseline_that_cannot_start_costs_the_release_nothing(stage: Stage) ->
         stage.wait_message("is compared with its primary from now on", BASELINE, timeout=60)
         stage.wait("the first step", lambda: stage.status.get("canaryWeight"), 30, never=["Failed"])
         assert_nothing_is_left(stage)
-        stage.wait_end("Succeeded", timeout=120)
+        stage.wait_end("Succeeded", timeout=150)
         assert traffic.stop().failures == {}
     assert all(not baseline for _, baseline in splits(stage))
     [run] = stage.items("canaryruns")
