@@ -9,18 +9,24 @@ Rejected: a refusal in the status, which the rules alone write.
 
 from __future__ import annotations
 
+import json
 import logging
+import math
+import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from canary.core import model
 from canary.core.errors import Rejected
+from canary.engine import settle
 from canary.engine.logs import about
 from canary.engine.observe import Sight
 from canary.engine.scheduler import Key
 from canary.kube.compare import Wanted
 from canary.kube.ensure import ensure
+from canary.kube.resource import DEPLOYMENTS
 from canary.targets import services
+from canary.targets.objects import owned
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +40,16 @@ class Baselines:
     def __init__(self) -> None:
         self._refused: dict[Key, str] = {}
         self._unroutable: dict[Key, str] = {}
+        self._named: dict[Key, float] = {}
 
     async def ensure(self, sight: Sight, run_id: str) -> None:
         """The Deployment and its Service. Raises Retryable."""
         await self._tried(sight, self._made(sight, run_id))
 
     async def remove(self, sight: Sight) -> None:
-        """Neither of them. Raises Retryable."""
+        """Neither of them, the Service in a later tick than the Deployment. Raises Retryable."""
+        if self._still_named(sight):
+            return
         await self._tried(sight, sight.target.remove_baseline(sight.cluster, sight.release))
 
     def routes(self, sight: Sight, routes: model.Routes) -> Sequence[Wanted]:
@@ -67,8 +76,24 @@ class Baselines:
             return snapshot
         return replace(snapshot, baseline=model.Unknown(REFUSED, problem))
 
+    def _still_named(self, sight: Sight) -> bool:
+        """Whether a proxy may know a route that names the Service. Without a Deployment there are no endpoints to care for, but there is the route."""
+        release, cluster = sight.release, sight.cluster
+        deployment = cluster.get(DEPLOYMENTS, release.namespace, release.baseline)
+        if deployment is not None and owned(release, deployment):
+            return False
+        key, now = (release.namespace, release.name), time.monotonic()
+        if any(
+            f'"{release.apex_baseline}"' in json.dumps(body.get("spec"))
+            for ref, body in sight.live.items()
+            if body and ref.name == release.apex
+        ):
+            self._named[key] = now
+        return now - self._named.get(key, -math.inf) < settle.SETTLE
+
     def forget(self, key: Key) -> None:
         """A canary that is gone."""
+        self._named.pop(key, None)
         self._refused.pop(key, None)
         self._unroutable.pop(key, None)
 

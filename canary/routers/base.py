@@ -93,7 +93,7 @@ class Router(Protocol):
         ...
 
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
-        """Every object of this release as it should look with these weights: with a third destination only where the baseline has a share."""
+        """Every object of this release as it should look with these weights: with a third destination only where a baseline has a share, or is there."""
         ...
 
     def finalize(self, release: Release, live: Live) -> Sequence[Wanted]:

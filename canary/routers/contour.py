@@ -15,7 +15,7 @@ from canary.core.errors import Rejected
 from canary.core.grouped import GroupKey
 from canary.core.model import ALL_TO_PRIMARY, Routes, Unknown
 from canary.core.release import Release
-from canary.kube.resource import HTTP_PROXIES, Object, Resource
+from canary.kube.resource import DEPLOYMENTS, HTTP_PROXIES, SERVICES, Object, Resource
 from canary.routers import matching, objects, queries, weights
 from canary.routers.base import NO_CANARY_RULE, Live, ObjectRef, Wanted
 
@@ -46,8 +46,8 @@ class ContourRouter:
     arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER)
 
     def resources(self) -> tuple[Resource, ...]:
-        """HTTPProxies."""
-        return (HTTP_PROXIES,)
+        """HTTPProxies, and what baselines consist of."""
+        return (HTTP_PROXIES, SERVICES, DEPLOYMENTS)
 
     def mirrored_percent(self, release: Release) -> int:  # noqa: ARG002
         """None."""
@@ -58,12 +58,12 @@ class ContourRouter:
         return False
 
     def objects(self, release: Release) -> tuple[ObjectRef, ...]:
-        """The HTTPProxy."""
-        return (ObjectRef(HTTP_PROXIES, release.apex),)
+        """The HTTPProxy, and the baseline that it may name."""
+        return (_proxy(release), *objects.baseline_refs(release))
 
     def read(self, release: Release, live: Live) -> Routes | Unknown | None:
         """Shares of the first route that names the canary."""
-        (ref,) = self.objects(release)
+        ref = _proxy(release)
         proxy = live.get(ref)
         if proxy is None:
             return None
@@ -79,9 +79,9 @@ class ContourRouter:
 
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
         """The HTTPProxy. Raises Rejected for a match that Contour cannot express."""
-        (ref,) = self.objects(release)
+        ref = _proxy(release)
         body = objects.head(release, HTTP_PROXIES, live=live.get(ref), name=ref.name)
-        body["spec"] = {"routes": _routes(release, routes)}
+        body["spec"] = {"routes": _routes(release, routes, beside=objects.beside(release, live))}
         if release.options.ingress_class:
             body["spec"]["ingressClassName"] = release.options.ingress_class
         return (objects.exactly(HTTP_PROXIES, body, live.get(ref), "routes"),)
@@ -91,16 +91,20 @@ class ContourRouter:
         return ()
 
 
-def _routes(release: Release, routes: Routes) -> list[Object]:
+def _proxy(release: Release) -> ObjectRef:
+    return ObjectRef(HTTP_PROXIES, release.apex)
+
+
+def _routes(release: Release, routes: Routes, *, beside: bool) -> list[Object]:
     prefix: Object = {"prefix": _prefix(release)}
     match = release.canary.spec.analysis.match
     if not match:
-        return [_route(release, [prefix], routes)]
-    tests = [_route(release, [prefix, *_conditions(entry, index)], routes) for index, entry in enumerate(match)]
+        return [_route(release, [prefix], routes, beside=beside)]
+    tests = [_route(release, [prefix, *_conditions(entry, index)], routes, beside=beside) for index, entry in enumerate(match)]
     return [*tests, _route(release, [prefix], ALL_TO_PRIMARY)]
 
 
-def _route(release: Release, conditions: list[Object], routes: Routes) -> Object:
+def _route(release: Release, conditions: list[Object], routes: Routes, *, beside: bool = False) -> Object:
     service = objects.service_of(release)
     route: Object = {"conditions": conditions}
     if service.timeout:
@@ -112,7 +116,7 @@ def _route(release: Release, conditions: list[Object], routes: Routes) -> Object
         if service.retries.retry_on:
             retry["retryOn"] = [word.strip() for word in service.retries.retry_on.split(",") if word.strip()]
         route["retryPolicy"] = retry
-    route["services"] = [_service(release, name, weight) for name, weight in weights.split(release, routes)]
+    route["services"] = [_service(release, name, weight) for name, weight in weights.split(release, routes, beside=beside)]
     return route
 
 

@@ -14,7 +14,7 @@ from canary.api.service import GatewayRef
 from canary.core.errors import Rejected
 from canary.core.model import Routes, Unknown
 from canary.core.release import Release
-from canary.kube.resource import HTTP_ROUTES, Object, Resource
+from canary.kube.resource import DEPLOYMENTS, HTTP_ROUTES, SERVICES, Object, Resource
 from canary.routers import affinity, gatewayapi_filters, gatewayapi_matches, gatewayapi_status, matching, objects, queries, weights
 from canary.routers.base import NO_CANARY_RULE, NOT_ACCEPTED, Live, ObjectRef, Wanted
 
@@ -30,8 +30,8 @@ class GatewayApiRouter:
     arm_queries: Final = queries.envoy_arms(queries.CONTOUR_CLUSTER, queries.ISTIO_CLUSTER, checks=queries.HTTP_PRIMARY)
 
     def resources(self) -> tuple[Resource, ...]:
-        """HTTPRoutes."""
-        return (HTTP_ROUTES,)
+        """HTTPRoutes, and what baselines consist of."""
+        return (HTTP_ROUTES, SERVICES, DEPLOYMENTS)
 
     def mirrored_percent(self, release: Release) -> int:  # noqa: ARG002
         """All of them: `mirrorWeight` has no place in the filter, as upstream."""
@@ -42,12 +42,12 @@ class GatewayApiRouter:
         return not matching.is_ab_test(release)
 
     def objects(self, release: Release) -> tuple[ObjectRef, ...]:
-        """The HTTPRoute."""
-        return (ObjectRef(HTTP_ROUTES, release.apex),)
+        """The HTTPRoute, and the baseline that it may name."""
+        return (_route(release), *objects.baseline_refs(release))
 
     def read(self, release: Release, live: Live) -> Routes | Unknown | None:
         """Shares of the weighted rule, once all parents that report have accepted the newest spec."""
-        (ref,) = self.objects(release)
+        ref = _route(release)
         route = live.get(ref)
         if route is None:
             return None
@@ -62,7 +62,7 @@ class GatewayApiRouter:
 
     def wanted(self, release: Release, live: Live, routes: Routes) -> Sequence[Wanted]:
         """The HTTPRoute. Raises Rejected for what the Gateway API cannot express, or without gatewayRefs."""
-        (ref,) = self.objects(release)
+        ref = _route(release)
         service, parents = objects.service_of(release), _parents(release)
         if not parents:
             raise Rejected(
@@ -70,7 +70,7 @@ class GatewayApiRouter:
                 hint="name the Gateway (or, for a mesh, the Service) that the HTTPRoute belongs to, or run with --default-gateway",
             )
         body = objects.head(release, HTTP_ROUTES, live=live.get(ref), name=ref.name)
-        body["spec"] = {"parentRefs": parents, "rules": _rules(release, routes)}
+        body["spec"] = {"parentRefs": parents, "rules": _rules(release, routes, beside=objects.beside(release, live))}
         if service.hosts:
             body["spec"]["hostnames"] = list(service.hosts)
         return (objects.exactly(HTTP_ROUTES, body, live.get(ref), "parentRefs", "hostnames", "rules"),)
@@ -109,32 +109,37 @@ def _parent(ref: GatewayRef) -> Object:
     return body
 
 
-def _rules(release: Release, routes: Routes) -> list[Object]:
+def _route(release: Release) -> ObjectRef:
+    return ObjectRef(HTTP_ROUTES, release.apex)
+
+
+def _rules(release: Release, routes: Routes, *, beside: bool) -> list[Object]:
     service = objects.service_of(release)
     matches = gatewayapi_matches.service_matches(service.match)
     common = gatewayapi_filters.filters(service)
     mirrored = [*common, gatewayapi_filters.mirror(_ref(release, release.apex_canary))] if routes.mirrored else common
     if release.canary.spec.analysis.match:
         tested = gatewayapi_matches.canary_matches(release.canary.spec.analysis.match, matches)
-        both = _backends(release, routes)
+        both = _backends(release, routes, beside=beside)
         primary = [{**_ref(release, release.apex_primary), "weight": 100}]
         rules = [_rule(release, tested, mirrored, both), _rule(release, matches, common, primary)]
     else:
-        rules = _weighted(release, routes, matches, mirrored)
+        rules = _weighted(release, routes, (matches, mirrored), beside=beside)
     for rule in rules:
         _check_prefix_rewrite(rule)
     return rules
 
 
-def _weighted(release: Release, routes: Routes, matches: list[Object], filters: list[Object]) -> list[Object]:
-    """Rules for bearers of session cookies, and the rule that splits by weight (last: `read` relies on it)."""
+def _weighted(release: Release, routes: Routes, common: tuple[list[Object], list[Object]], *, beside: bool) -> list[Object]:
+    """Rules for bearers of session cookies, and the rule that splits by weight (last: `read` relies on it). `common`: matches and filters."""
+    matches, filters = common
     sticky = affinity.affinity(release, routes)
     rules: list[Object] = []
     for one in sticky.rules:
         edited = gatewayapi_filters.with_set_cookie(filters, one.set_cookie) if one.set_cookie else filters
         held = gatewayapi_matches.cookie_matches(one.pattern, matches)
         rules.append(_rule(release, held, edited, _backends(release, Routes(one.primary, one.canary))))
-    backends = _backends(release, routes)
+    backends = _backends(release, routes, beside=beside)
     for backend, cookie in zip(backends, sticky.by_destination, strict=False):
         if cookie:
             backend["filters"] = [gatewayapi_filters.set_cookie(cookie)]
@@ -150,8 +155,8 @@ def _rule(release: Release, matches: list[Object], filters: list[Object], backen
     return rule
 
 
-def _backends(release: Release, routes: Routes) -> list[Object]:
-    return [{**_ref(release, name), "weight": weight} for name, weight in weights.split(release, routes)]
+def _backends(release: Release, routes: Routes, *, beside: bool = False) -> list[Object]:
+    return [{**_ref(release, name), "weight": weight} for name, weight in weights.split(release, routes, beside=beside)]
 
 
 def _ref(release: Release, name: str) -> Object:

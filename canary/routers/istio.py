@@ -87,7 +87,7 @@ class IstioRouter:
     def objects(self, release: Release) -> tuple[ObjectRef, ...]:
         """VirtualService, then DestinationRules of canary, primary and baseline, and the Service that the last one goes with."""
         rules = (ObjectRef(DESTINATION_RULES, name) for name in (release.apex_canary, release.apex_primary, release.apex_baseline))
-        return (_virtual_service(release), *rules, _baseline_service(release))
+        return (_virtual_service(release), *rules, _baseline_service(release))  # sidecars know every Service, routed to or not: no `beside`
 
     def read(self, release: Release, live: Live) -> Routes | Unknown | None:
         """Shares of the weighted rule."""

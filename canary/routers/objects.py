@@ -13,8 +13,8 @@ from typing import Any
 from canary.api.service import Service
 from canary.core.errors import Rejected
 from canary.core.release import FLUX_MARKERS, Release
-from canary.kube.resource import Object, Resource
-from canary.routers.base import Wanted
+from canary.kube.resource import DEPLOYMENTS, SERVICES, Object, Resource
+from canary.routers.base import Live, ObjectRef, Wanted
 
 
 def service_of(release: Release) -> Service:
@@ -64,6 +64,22 @@ def exactly(resource: Resource, body: Object, live: Object | None, *keys: str) -
 def owned(release: Release, live: Object) -> bool:
     """Our Canary is among the object's owners."""
     return any(ref.get("uid") == release.canary.metadata.uid for ref in owners(live))
+
+
+def baseline_refs(release: Release) -> tuple[ObjectRef, ...]:
+    """What a baseline consists of; nothing of it is written here."""
+    return (ObjectRef(SERVICES, release.apex_baseline), ObjectRef(DEPLOYMENTS, release.baseline))
+
+
+def beside(release: Release, live: Live) -> bool:
+    """Whether a baseline is there, so that a route may name it. It does so without a share as well.
+
+    A proxy that hears of a route before it knows the backend in it answers 503 for its share, and so does one that has forgotten a backend before
+    it hears of the route without it. So the baseline is in the route before its share comes, and after that has gone. Its Service is taken away
+    later than its Deployment, when no route names it: one backend that does not exist may make a mesh refuse the whole route.
+    """
+    found = [live.get(ref) for ref in baseline_refs(release)]
+    return all(one is not None and owned(release, one) and not one["metadata"].get("deletionTimestamp") for one in found)
 
 
 def taken(release: Release, live: Object) -> bool:

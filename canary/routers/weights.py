@@ -15,10 +15,10 @@ from canary.core.model import Routes
 from canary.core.release import Release
 
 
-def split(release: Release, routes: Routes) -> list[tuple[str, int]]:
-    """Service and weight of every destination, in order; the baseline is none without a share."""
+def split(release: Release, routes: Routes, *, beside: bool = False) -> list[tuple[str, int]]:
+    """Service and weight of every destination, in order; the baseline is none without a share, unless it is there (`beside`)."""
     two = [(release.apex_primary, routes.primary - routes.baseline), (release.apex_canary, routes.canary)]
-    return [*two, (release.apex_baseline, routes.baseline)] if routes.baseline else two
+    return [*two, (release.apex_baseline, routes.baseline)] if routes.baseline or beside else two
 
 
 def read(release: Release, by_service: Mapping[str, int], *, mirrored: bool = False) -> Routes | None:

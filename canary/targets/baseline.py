@@ -9,6 +9,7 @@ Rejected: to make it from the target's former template (nobody keeps that), and 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,19 +65,20 @@ async def ensure(cluster: Cluster, release: Release, *, run_id: str, replicas: i
 
 
 async def remove(cluster: Cluster, release: Release) -> None:
-    """Delete what is ours: first the Deployment, then the Service.
+    """Delete what is ours: first the Deployment, and when that is gone the Service.
 
-    No route names them any more, but a proxy may be late. Pods that are told to stop finish their requests and leave the Service's endpoints
-    meanwhile, while a Service that is gone takes those from under them at once; and a crash in between leaves what costs nothing.
+    Nobody is routed there any more, but a proxy may be late. Pods that are told to stop finish their requests and leave the Service's endpoints
+    meanwhile, while a Service that is gone takes those from under them at once. Routes may name it until its Deployment is gone, so that they need
+    a tick in between. A crash there leaves what costs nothing.
     """
     for resource, name in ((DEPLOYMENTS, release.baseline), (SERVICES, release.apex_baseline)):
         live = cluster.get(resource, release.namespace, name)
-        if live is None or not owned(release, live) or live["metadata"].get("deletionTimestamp"):
+        if live is None or not owned(release, live):
             continue
-        try:
-            await cluster.delete(resource, release.namespace, name, uid=live["metadata"].get("uid", ""))
-        except NotFound:
-            continue  # gone already, and the cache does not know it yet
+        if not live["metadata"].get("deletionTimestamp"):
+            with contextlib.suppress(NotFound):  # gone already, and the cache does not know it yet
+                await cluster.delete(resource, release.namespace, name, uid=live["metadata"].get("uid", ""))
+        return
 
 
 def new_baseline(release: Release, primary: Object, *, run_id: str, replicas: int) -> Object:

@@ -8,7 +8,7 @@ from canary.core.errors import Forbidden, Rejected
 from canary.core.model import Decision, EnsureRoutes, Readiness, RemoveBaseline, Routes, SetRoutes, Workload
 from canary.engine import settle
 from canary.engine.settle import SETTLE, Settling
-from canary.kube.resource import CANARY_RUNS, DEPLOYMENTS, SERVICES
+from canary.kube.resource import CANARY_RUNS, DEPLOYMENTS, HTTP_ROUTES, SERVICES
 from canary.routers.gatewayapi import GatewayApiRouter as GatewayRouter
 from tests.core.counting import Traffic
 from tests.engine.test_evidence_ends_releases import Clock, Paced, play, release
@@ -98,12 +98,53 @@ async def test_it_is_made_compared_and_removed(stage, errors, phase):
 
 
 @pytest.mark.slow
+async def test_routes_name_it_before_it_has_a_share_and_until_its_deployment_is_gone(stage):
+    """A proxy answers 503 for the share of a backend that it does not know yet, or any more; and a whole route may fail for one that is gone."""
+    await ready(stage)
+    seen = []
+
+    def note(what):
+        routes = stage.weights()
+        if not seen or seen[-1] != (what, routes):
+            seen.append((what, routes))
+
+    async with stage.process(kind=Heard) as process:
+        apply, delete = process.client.apply, process.client.delete
+
+        async def applied(resource, body, **more):
+            answer = await apply(resource, body, **more)
+            if resource is HTTP_ROUTES:
+                note("routes")
+            return answer
+
+        async def deleted(resource, namespace, name, **more):
+            if name == NAME:
+                note(resource.kind)
+            return await delete(resource, namespace, name, **more)
+
+        process.client.apply, process.client.delete = applied, deleted
+        status = await release(stage, process)
+        assert status["phase"] == "Succeeded"
+        await play(stage, process, seconds=200)
+    named = [routes.get(NAME) for what, routes in seen if what == "routes"]
+    first, last = named.index(0), len(named) - 1
+    shares = [share for share in named if share]
+    assert shares, seen
+    assert named[:first] == [None] * first
+    assert named[first + 1] > 0, "its share came after it was named"
+    assert named[last] is None
+    assert named[last - 1] == 0, "it was still named when its share was gone"
+    removed = [(what, NAME in routes) for what, routes in seen if what != "routes"]
+    assert removed == [("Deployment", True), ("Service", False)]
+
+
+@pytest.mark.slow
 async def test_one_that_is_never_ready_costs_a_warning_and_no_release(stage):
     await ready(stage)
     stage.unready.add(NAME)
     async with stage.process(kind=Heard) as process:
         await release(stage, process, seconds=100, until=())
-        assert stage.weights() == {"app-primary": 100, "app-canary": 0}, "the first step waits"
+        assert stage.weights() == {"app-primary": 100, "app-canary": 0, NAME: 0}, "the first step waits"
         conditions = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
         await stage.user.merge(DEPLOYMENTS, NS, NAME, {"status": {"conditions": conditions}}, subresource="status")
         status = await play(stage, process, seconds=3000, until=("Succeeded", "Failed"))
@@ -173,8 +214,8 @@ async def test_a_mesh_that_cannot_route_to_it_costs_no_release(stage, monkeypatc
         status = await release(stage, process)
         assert status["phase"] == "Succeeded"
         assert "is not ours; delete or rename it" in status["run"]["baseline"]["reason"]
-        assert NAME not in stage.weights()
-        await play(stage, process, seconds=60)
+        assert not stage.weights().get(NAME)
+        await play(stage, process, seconds=200)
         assert there(stage) == []
 
 
@@ -212,7 +253,7 @@ async def test_what_an_operator_has_left_behind_is_removed_by_the_next(stage):
     body = stage.view.get(DEPLOYMENTS, NS, "app-primary")["spec"]["template"]
     await stage.user.merge(DEPLOYMENTS, NS, "app", {"spec": {"template": {"spec": {"containers": body["spec"]["containers"]}}}})
     async with stage.process(kind=Paced) as process:
-        await play(stage, process, seconds=60)
+        await play(stage, process, seconds=200)
         assert stage.status()["phase"] == "Initialized", "the release was taken back"
         assert stage.weights() == {"app-primary": 100, "app-canary": 0}
         assert there(stage) == []

@@ -12,7 +12,7 @@ from typing import Any
 from canary.core.model import Cookies, Routes
 from canary.core.release import FLUX_MARKERS, Options, Release
 from canary.kube.ensure import differs
-from canary.kube.resource import SERVICES
+from canary.kube.resource import DEPLOYMENTS, SERVICES
 from canary.routers.base import ObjectRef, Router, Wanted
 from tests.routers.releases import UID, applied, nothing
 
@@ -38,10 +38,10 @@ def nothing_there_reads_as_none(router: Router, release: Release) -> None:
 
 
 def wants_only_its_own_objects(router: Router, release: Release) -> None:
-    """All that it looks at are objects of the mesh that it writes, and the Service that one of them goes with."""
+    """All that it looks at are objects of the mesh that it writes, and what a baseline consists of."""
     wanted = router.wanted(release, nothing(router, release), Routes(90, 10, baseline=10))
     refs = {ObjectRef(one.resource, one.body["metadata"]["name"]) for one in wanted}
-    assert refs == set(router.objects(release)) - {ObjectRef(SERVICES, release.apex_baseline)}
+    assert refs == set(router.objects(release)) - {ObjectRef(SERVICES, release.apex_baseline), ObjectRef(DEPLOYMENTS, release.baseline)}
     for one in wanted:
         assert one.body["apiVersion"] == one.resource.api_version
         assert one.body["kind"] == one.resource.kind
@@ -80,6 +80,26 @@ def without_a_share_nothing_names_the_baseline(router: Router, release: Release)
     """Before it runs, and again when it has gone: a mesh may refuse a whole route for one Service that does not exist."""
     for routes in (Routes(100, 0), Routes(50, 50), Routes(0, 100)):
         assert release.apex_baseline not in str([one.body for one in router.wanted(release, nothing(router, release), routes)])
+
+
+def a_baseline_that_is_there_is_named_without_a_share(router: Router, release: Release) -> None:
+    """Where backends are known by their routes alone (`objects.beside`); and only one that is ours, and stays."""
+    owner = {"ownerReferences": [dict(release.owner_reference)]}
+    refs = [ref for ref in router.objects(release) if ref.resource in {SERVICES, DEPLOYMENTS}]
+    there = {ref: {"metadata": {"name": ref.name, "uid": "u", **owner}} for ref in refs}
+    for routes in (Routes(100, 0), Routes(80, 20)):
+        rules = [
+            rule for one in router.wanted(release, nothing(router, release) | there, routes) for rule in _rules(one.body["spec"], release)
+        ]
+        named = [[leaf["weight"] for leaf in rule if _target(leaf) == release.apex_baseline] for rule in rules]
+        assert [0] in named or not {ref.resource for ref in refs} >= {SERVICES, DEPLOYMENTS}
+        live = applied(router.wanted(release, nothing(router, release) | there, routes), nothing(router, release) | there)
+        assert not router.has_weights or router.read(release, live) == routes
+        without_a_share_nothing_names_the_baseline(router, release)
+    for ref in refs:
+        for instead in ({}, {**owner, "deletionTimestamp": "2026-01-01T00:00:00Z"}):
+            live = nothing(router, release) | there | {ref: {"metadata": {"name": ref.name, "uid": "u", **instead}}}
+            assert release.apex_baseline not in str([one.body for one in router.wanted(release, live, Routes(100, 0))])
 
 
 def the_baseline_is_part_of_the_primarys_share(router: Router, release: Release) -> None:

@@ -23,6 +23,7 @@ def test_every_installed_router_has_cases():
         contract.wants_only_its_own_objects,
         contract.every_split_is_written_explicitly,
         contract.without_a_share_nothing_names_the_baseline,
+        contract.a_baseline_that_is_there_is_named_without_a_share,
         contract.the_baseline_is_part_of_the_primarys_share,
         contract.new_objects_are_owned,
         contract.apex_objects_keep_flux_away,

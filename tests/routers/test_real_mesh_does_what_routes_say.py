@@ -117,27 +117,36 @@ def test_weights_are_what_clients_see_and_no_change_costs_a_request(stage: Stage
 
 
 @PROVIDERS
-def test_a_baseline_gets_what_the_canary_gets_and_goes_without_a_failed_request(stage: Stage, provider: str):
-    """Away from the routes first, then its Service: a proxy that still routes to a Service that is gone answers 503."""
+def test_a_baseline_gets_what_the_canary_gets_and_comes_and_goes_without_a_failed_request(stage: Stage, provider: str):
+    """In the route before its share and after it: acting at once cost a request or two each time, at these rates."""
     release, cluster = stage.release(provider), stage.mesh.cluster
     stage.set(release, Routes(100, 0))
-    cluster.apply(
-        [
-            workload.deployment("podinfo-baseline", namespace=stage.namespace, image=BASELINE),
-            workload.service("podinfo-baseline", namespace=stage.namespace),
-        ]
+    deployment, service = (
+        one("podinfo-baseline", namespace=stage.namespace, **more)
+        for one, more in ((workload.deployment, {"image": BASELINE}), (workload.service, {}))
     )
-    cluster.wait_deployment(stage.namespace, "podinfo-baseline")
-    time.sleep(SETTLE)  # as the engine does: its endpoints and the route arrive on different ways
-    with Traffic(Ask(stage.mesh.gateway_url, stage.host), rate=100) as traffic:
+    for one in (deployment, service):
+        one["metadata"]["ownerReferences"] = [dict(release.owner_reference)]
+    with Traffic(Ask(stage.mesh.gateway_url, stage.host), rate=200) as traffic:
+        cluster.apply([deployment, service])
+        stage.set(release, Routes(100, 0))
+        cluster.wait_deployment(stage.namespace, "podinfo-baseline")
+        time.sleep(SETTLE)  # as the engine does: its endpoints and the route arrive on different ways
+        for _ in range(3):
+            stage.set(release, Routes(70, 30, baseline=30))
+            stage.mesh.wait("the baseline to be reached", lambda: BASELINE in stage.asked(40).images)
+            stage.set(release, Routes(100, 0))
+            stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
         stage.set(release, Routes(70, 30, baseline=30))
         stage.mesh.wait("the baseline to be reached", lambda: BASELINE in stage.asked(40).images)
         assert_split(stage.asked(1500).images, {PRIMARY: 0.4, CANARY: 0.3, BASELINE: 0.3})
         stage.set(release, Routes(100, 0))
-        stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
         time.sleep(SETTLE)
-        for kind in (DEPLOYMENTS, SERVICES):
-            cluster.api.call("DELETE", kind.path(stage.namespace, "podinfo-baseline"))
+        cluster.api.call("DELETE", DEPLOYMENTS.path(stage.namespace, "podinfo-baseline"))
+        stage.set(release, Routes(100, 0))
+        assert "podinfo-baseline" not in json.dumps(stage.live(release)[registry.router(provider).objects(release)[0]]["spec"])
+        time.sleep(SETTLE)
+        cluster.api.call("DELETE", SERVICES.path(stage.namespace, "podinfo-baseline"))
         stage.settles({PRIMARY: 1.0, CANARY: 0.0, BASELINE: 0.0})
         assert traffic.stop().failures == {}
 

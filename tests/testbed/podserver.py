@@ -11,7 +11,8 @@ that pod's container would:
 | `/headers` | as `/`, with the request's headers under `headers` |
 | `/metrics` | that pod's `http_request_duration_seconds` and `http_requests_total` |
 
-A pod that is younger than COLD_SECONDS answers COLD_MS later, as one whose caches are empty and whose code is not compiled yet.
+A pod that is younger than COLD_SECONDS answers COLD_MS later when it has not seen the like yet: always at first, then ever less often. (All of
+them late up to a moment would be a moment at which two pods of almost the same age are as different as can be.)
 
 These are the environment of the pod's first container; annotations (`testbed/error-rate`, `testbed/latency-ms`, `testbed/cold-seconds`,
 `testbed/cold-ms`) override them on a live pod. On 127.0.0.1: `/metrics` of all pods together, `/requests` as JSON.
@@ -68,7 +69,8 @@ class Pod:
     image: str
     error_rate: float
     latency: float
-    warm_at: float = 0.0
+    born: float = 0.0
+    cold_seconds: float = 0.0
     cold_latency: float = 0.0
     requests: dict[int, Histogram] = field(default_factory=dict)
 
@@ -78,9 +80,9 @@ class Pod:
         _, _, last = self.image.rpartition("/")
         return last.partition("@")[2] or last.partition(":")[2]
 
-    def pause(self, now: float) -> float:
-        """Seconds that it takes for an answer at `now` (Unix time, seconds)."""
-        return self.latency + (self.cold_latency if now < self.warm_at else 0.0)
+    def pause(self, now: float, chance: float) -> float:
+        """Seconds that it takes for an answer at `now` (Unix time, seconds). `chance` (0..1) decides whether it has seen the like."""
+        return self.latency + (self.cold_latency if chance * self.cold_seconds < self.born + self.cold_seconds - now else 0.0)
 
     def metrics(self) -> list[str]:
         """Text exposition. Both spellings of the pod's labels that scrape configurations commonly give."""
@@ -130,7 +132,8 @@ def pod_of(item: dict[str, Any]) -> tuple[str, Pod] | None:
         image=container["image"],
         error_rate=set_to("error-rate"),
         latency=set_to("latency-ms") / 1000,
-        warm_at=datetime.fromisoformat(meta["creationTimestamp"]).timestamp() + set_to("cold-seconds"),
+        born=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
+        cold_seconds=set_to("cold-seconds"),
         cold_latency=set_to("cold-ms") / 1000,
     )
     return address, pod
@@ -221,7 +224,7 @@ class Server:
         delay = float(argument) if first == "delay" and argument.replace(".", "", 1).isdigit() else 0.0
         if first == "headers":
             body["headers"] = {name.lower(): value for name, value in request.headers.items()}
-        if pause := delay + pod.pause(time.time()):
+        if pause := delay + pod.pause(time.time(), random.random()):
             await asyncio.sleep(pause)
         return (500 if random.random() < pod.error_rate else 200), body
 
