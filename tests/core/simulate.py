@@ -51,7 +51,6 @@ from canary.core.model import (
     Workload,
 )
 from canary.core.telling import Notice
-from canary.core.turn import MissingAnswersError
 from tests.core.counting import Traffic
 
 START = 1_800_000_000.0

@@ -6,12 +6,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from canary.api.canary import Canary
 from canary.core.release import Options, Release
 from canary.kube.resource import Object
 from canary.routers.base import Live, ObjectRef, Router, Wanted
+from tests.testbed.documents import document
 
 UID = "11111111-2222-3333-4444-555555555555"
 
@@ -52,7 +51,7 @@ def release(
 
 def parse(text: str) -> dict[str, Any]:
     """YAML of a map; empty text is an empty map."""
-    return dict(yaml.safe_load(text) or {})
+    return dict(document(text) or {})
 
 
 def nothing(router: Router, of: Release) -> Live:
