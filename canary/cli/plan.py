@@ -91,14 +91,14 @@ async def _day(server: Server, queries: ArmQueries, at: float) -> dict[float, Ho
     from canary.core.forecast.week import Hour
     from canary.metrics.gotemplate import TemplateError
 
-    primary, canary = queries.primary, queries.canary
+    primary, beside = queries.primary, [queries.canary, *([queries.baseline] if queries.baseline else [])]
     asked = (
         f"sum by ({queries.code}) (increase({primary.requests}[1h]))[24h:1h]",
         f"sum by (le) (increase({primary.buckets}[1h]))[24h:1h]",
-        f"sum(increase({canary.requests}[1h]))[24h:1h]",
+        *(f"sum(increase({one.requests}[1h]))[24h:1h]" for one in beside),
     )
     try:
-        requests, buckets, others = await asyncio.gather(*(server.series(text, at) for text in asked))
+        requests, buckets, *others = await asyncio.gather(*(server.series(text, at) for text in asked))
     except TemplateError as error:
         raise CanaryError(str(error)) from error
     total: dict[float, float] = {}
@@ -110,7 +110,9 @@ async def _day(server: Server, queries: ArmQueries, at: float) -> dict[float, Ho
             failed[ended] = failed.get(ended, 0.0) + value
     for labels, ended, value in _points(buckets):
         slow.setdefault(ended, {})[float(labels.get("le", "inf")) * queries.unit_ms] = value
-    more = {ended: value for _, ended, value in _points(others)}
+    more: dict[float, float] = {}
+    for _, ended, value in _points([series for answer in others for series in answer]):
+        more[ended] = more.get(ended, 0.0) + value
     return {
         ended - HOUR: Hour(ended - HOUR, value + more.get(ended, 0.0), value, failed.get(ended, 0.0), slow.get(ended, {}))
         for ended, value in total.items()

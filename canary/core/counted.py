@@ -33,6 +33,8 @@ MOST_TICKS = 600
 """Ticks of the past that are told, the newest ones: an hour at 6 s."""
 GONE = 180.0
 """Seconds without a scrape after which nothing is waited for."""
+STORED = 5.0
+"""Seconds after its time from which all that a scrape brought is surely stored."""
 SEPARATOR = "\x1f"
 """Between the target and the rest of a scrape's labels, in `Scrape.pod`."""
 
@@ -146,7 +148,7 @@ def fresh(counters: Counters, marks: Marks) -> Fresh:
     """
     anchors: list[Scrape] = []
     new: list[Scrape] = []
-    by_target = _by_target(counters.scrapes)
+    by_target = {target: _whole(scrapes, at=counters.at) for target, scrapes in _by_target(counters.scrapes).items()}
     for target, scrapes in by_target.items():
         anchor = _anchor(scrapes, marks.of(target))
         anchors += _complete(target, [scrape for scrape in scrapes if scrape.ts == anchor], anchor)
@@ -210,6 +212,24 @@ def _by_target(scrapes: Iterable[Scrape]) -> dict[str, list[Scrape]]:
             followed = min(replica for replica, ts in newest.items() if ts > max(newest.values()) - STALE)
             found[target] = [scrape for scrape in seen if scrape.replica == followed]
     return found
+
+
+def _whole(scrapes: list[Scrape], *, at: float) -> list[Scrape]:
+    """The scrapes of one target; without the newest, as long as it is young and lacks what the one before it had.
+
+    A look asks for versions, statuses and durations in several questions, and what is stored between two of the answers is in one of them only.
+    Whatever of such a scrape is missing would be lost, because the next look begins behind it: requests without their errors, if it were those.
+    """
+    *_, before, newest = [0.0, 0.0, *sorted({scrape.ts for scrape in scrapes})]
+    if at - newest >= STORED or _named(scrapes, before) <= _named(scrapes, newest):
+        return scrapes
+    return [scrape for scrape in scrapes if scrape.ts < newest]
+
+
+def _named(scrapes: Iterable[Scrape], ts: float) -> set[tuple[str, str]]:
+    """What a scrape tells of: versions with the classes of their requests, and whether their durations are there."""
+    now = [scrape for scrape in scrapes if scrape.ts == ts]
+    return {(scrape.arm, name) for scrape in now for name in scrape.requests} | {(scrape.arm, "le") for scrape in now if scrape.buckets}
 
 
 def _anchor(scrapes: Sequence[Scrape], mark: int | None) -> float:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from canary.cli.plan import _day
+from canary.routers.contour import ContourRouter
 from tests.cli.forecasts import canary, manifest
 from tests.forecast.prometheus import Mesh, Prometheus
 
@@ -93,3 +95,19 @@ def test_no_requests_of_the_primary_are_named(tmp_path, capsys):
 def test_an_unknown_time_zone_is_a_usage_error(busy_by_day, tmp_path, capsys):
     assert plan(busy_by_day, manifest(tmp_path), "--timezone", "Mars/Base") == 2
     assert "--timezone 'Mars/Base'" in capsys.readouterr().err
+
+
+async def test_an_hour_has_the_requests_of_all_who_answer():
+    """A canary and a baseline had parts of the traffic then; the error rate is the primary's."""
+    queries = ContourRouter.arm_queries
+    hourly = {"-primary_": [("200", 900.0), ("503", 9.0)], "-canary_": [("", 300.0)], "-baseline_": [("", 300.0)]}
+
+    class Server:
+        async def series(self, text, at):
+            if "_time_bucket" in text:
+                return []
+            found = next(rows for name, rows in hourly.items() if name in text)
+            return [{"metric": {"envoy_response_code": code}, "values": [[at, str(count)]]} for code, count in found]
+
+    [hour] = (await _day(Server(), queries, 7200.0)).values()
+    assert (hour.began, hour.total, hour.requests, hour.errors) == (3600.0, 1509.0, 909.0, 9.0)

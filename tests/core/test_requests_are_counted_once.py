@@ -85,6 +85,37 @@ def test_replicas_of_prometheus_do_not_tear_holes():
     assert total > rate * 580
 
 
+def whole(ts, *, lacking=""):
+    """A scrape of both versions, 10 and 2 requests a second of which a tenth fail, as a look sees it that misses one part."""
+    found = [
+        Scrape(arm, f"envoy-1{SEPARATOR}", START + ts, {"2": 9.0 * rate * ts, "5": 1.0 * rate * ts}, {100.0: 10.0 * rate * ts})
+        for arm, rate in (("primary", 1), ("canary", 0.2))
+        if arm != lacking
+    ]
+    if lacking == "errors":
+        return [replace(one, requests={"2": one.requests["2"]}) for one in found]
+    return [replace(one, buckets={}) for one in found] if lacking == "durations" else found
+
+
+@pytest.mark.parametrize("lacking", ["primary", "canary", "errors", "durations"])
+def test_a_scrape_that_is_stored_while_a_look_asks_is_counted_whole_and_later(lacking):
+    first, torn = whole(15), [*whole(15), *whole(30, lacking=lacking)]
+    batches = (16, first), (30.2, torn), (31, [*first, *whole(30)]), (46, [*whole(30), *whole(45)])
+    assert looks(*batches) == [None, None, (30, 150), (30, 150)]
+    marks = fresh(Counters(START + 16, tuple(first)), Marks()).marks
+    marks = fresh(Counters(START + 30.2, tuple(torn)), marks).marks
+    arms = fresh(Counters(START + 31, (*first, *whole(30))), marks).deltas
+    assert (arms.canary, arms.primary) == (Arm(30, 3, {100.0: 30}), Arm(150, 15, {100.0: 150}))
+
+
+def test_what_a_proxy_has_forgotten_is_not_waited_for():
+    """Its newest scrape lacks the canary, and is as old as the one that lacks it because nobody sends it anything any more."""
+    alone = whole(30, lacking="canary")
+    assert looks((16, whole(15)), (35, [*whole(15), *alone])) == [None, (0, 150)]
+    after = (31, [*whole(15), *alone]), (32, [*whole(15), *alone, *whole(31, lacking="canary")])
+    assert looks((16, whole(15)), *after) == [None, None, (0, 160)]
+
+
 def test_no_scrape_is_no_news_and_no_traffic_is():
     assert looks((1, [scrape(0, 10)]), (20, [scrape(0, 10)]), (21, [scrape(0, 10), scrape(20, 10)])) == [None, None, (0, 0)]
 
