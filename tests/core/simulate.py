@@ -249,6 +249,7 @@ class World:
 
     def decide(self) -> Decision:
         """Ask until there is a decision; nothing is applied."""
+        self._named = isinstance(self.routes, Routes) and self.routes.baseline > 0
         snapshot, world = self.snapshot(), dict[Ask, Answer]()
         for _ in range(100):
             try:
@@ -262,7 +263,6 @@ class World:
     def tick(self, *, crash_at: int | None = None) -> Decision:
         """Decide and carry out. `crash_at=n` dies before effect n (n = number of effects: before the status write)."""
         decision = self.decide()
-        self._named = isinstance(self.routes, Routes) and self.routes.baseline > 0
         for number, effect in enumerate(decision.effects):
             if number == crash_at:
                 self.half_done = True
