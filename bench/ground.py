@@ -153,7 +153,7 @@ class _Processor:
 @contextmanager
 def ground(contestant: Contestant, folder: Path) -> Iterator[Ground]:
     """A fresh cluster with the contestant running and ready on it; all of it is gone afterwards. Logs stay in `folder`."""
-    with Cluster(folder, lone=True) as cluster:
+    with Cluster(folder) as cluster:
         cluster.crds(*contestant.crds)
         cluster.create_namespace(NAMESPACE)
         kubeconfig = _counted_account(cluster)

@@ -37,16 +37,14 @@ class Cluster:
     """One cluster. `start()` takes about six seconds; `stop()` (or leaving the context) kills everything at once.
 
     The logs of all programs stay in `folder` as NAME.log. Only one cluster can run in a network namespace at a time (fixed ports);
-    any number can follow one another. `timings` holds seconds: api, nodes, total. `lone`: no other one runs on this machine, so that it may have
-    more memory.
+    any number can follow one another. `timings` holds seconds: api, nodes, total.
     """
 
-    def __init__(self, folder: Path, *, nodes: int = 2, lone: bool = False) -> None:
+    def __init__(self, folder: Path, *, nodes: int = 2) -> None:
         self.folder = folder
         self.kubeconfig = folder / "kubeconfig"
         self.timings: dict[str, float] = {}
         self._nodes = nodes
-        self._environment = controlplane.LONE if lone else controlplane.SHARED
         self._processes: dict[str, Process] = {}
         self._keys: Keys | None = None
         self._api: Api | None = None
@@ -197,7 +195,7 @@ class Cluster:
 
     def _run_part(self, name: str, command: Sequence[str | Path]) -> None:
         """A program of the control plane."""
-        self.run(name, command, env=self._environment)
+        self.run(name, command, env=controlplane.ENVIRONMENT)
 
     def _start_store_and_api(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -82,9 +82,10 @@ def node(name: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"allocatable": size, "capacity": size}}
 
 
-SHARED, LONE = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}, {"GOGC": "800", "GOMEMLIMIT": "4GiB"}
-"""Environment of every program here, where several control planes share a machine and where one has it alone. With Go's defaults a sixth of the
-API server's time is garbage collection, with 1 GiB still a seventh once a fleet is released, with 4 GiB a fifteenth.
+ENVIRONMENT = {"GOGC": "400", "GOMEMLIMIT": "1GiB"}
+"""Of every program here: with the defaults a sixth of the API server's time is garbage collection. Several control planes share a machine.
+
+Twice that (and 4 GiB) for a benchmark that has the machine alone was tried: less collection, and as much time in all.
 """
 
 
