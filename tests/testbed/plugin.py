@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     settings.register_profile("patient", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
     settings.load_profile("patient")
-    config.stash[_NETWORK] = None
+    config.stash[_NETWORK] = config.stash[_RUNNING] = None
     if not config.getoption("collectonly", default=False) and wanted(config):
         try:
             netns.enter()
@@ -64,17 +64,26 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files whose tests may take longest come first: they wait more than they compute, and a worker that meets one at the end keeps all waiting."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files whose tests may take longest come first: they wait more than they compute, and a worker that meets one at the end keeps all waiting.
+
+    Of those that may take as long the ones with a cluster, so that it is needed no more as soon as may be.
+    """
     longest: dict[Path, float] = {}
     for item in items:
         longest[item.path] = max(longest.get(item.path, 0.0), _patience(item))
-    items.sort(key=lambda item: -longest[item.path])
+    clustered = config.stash[_CLUSTERED] = frozenset(item.path for item in items if _marks(item))
+    items.sort(key=lambda item: (-longest[item.path], item.path not in clustered))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose programs or namespace are missing; fail it where CI is true, for there a skip would be a hole."""
-    marks = [mark for mark in MARKS if item.get_closest_marker(mark)]
+    if running := item.config.stash[_RUNNING]:
+        if item.path in item.config.stash[_CLUSTERED]:
+            running.resume()
+        else:
+            running.pause()
+    marks = _marks(item)
     fixtures = [name for name in MARKS if name in getattr(item, "fixturenames", ())]
     if fixtures and not marks:
         pytest.fail(f"this test uses the fixture `{fixtures[-1]}`: mark it with @pytest.mark.{fixtures[-1]}", pytrace=False)
@@ -95,10 +104,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One control plane for the whole run (of one worker)."""
+def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """One control plane for the whole run (of one worker). It rests while files are tested that have no test for it."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+        pytestconfig.stash[_RUNNING] = started
         yield started
+        pytestconfig.stash[_RUNNING] = None
 
 
 @pytest.fixture(scope="module")
@@ -173,12 +184,19 @@ def _obstacle(config: pytest.Config, *, mesh: bool) -> str:
     return ""
 
 
+def _marks(item: pytest.Item) -> list[str]:
+    """Which parts of the test bed it needs."""
+    return [mark for mark in MARKS if item.get_closest_marker(mark)]
+
+
 def _patience(item: pytest.Item) -> float:
     """Seconds that a test may take, by its marks; 0: it is quick."""
-    if not any(item.get_closest_marker(name) for name in (*MARKS, "slow")):
+    if not _marks(item) and not item.get_closest_marker("slow"):
         return 0.0
     mark = item.get_closest_marker("timeout")
     return float(mark.args[0] if mark and mark.args else item.config.getini("timeout") or 0)
 
 
 _NETWORK: pytest.StashKey[str | None] = pytest.StashKey()
+_RUNNING: pytest.StashKey[Cluster | None] = pytest.StashKey()
+_CLUSTERED: pytest.StashKey[frozenset[Path]] = pytest.StashKey()

@@ -117,6 +117,17 @@ class TestCluster:
         cluster.kubectl("create", "job", "once", "--image=app:1", "--namespace", namespace)
         cluster.wait("the job", lambda: cluster.get("jobs", "once", namespace)["status"].get("succeeded") == 1)
 
+    def test_a_paused_cluster_takes_no_time_and_goes_on(self, cluster):
+        cluster.pause()
+        time.sleep(0.2)
+        before = cluster.processes()
+        time.sleep(1)
+        assert {name: use.cpu_seconds for name, use in cluster.processes().items()} == {
+            name: use.cpu_seconds for name, use in before.items()
+        }
+        cluster.resume()
+        assert cluster.api.text("GET", "/readyz") == "ok"
+
     def test_a_restarted_api_server_still_has_everything_and_controllers_go_on(self, cluster, namespace):
         cluster.kubectl("create", "configmap", "kept", "--from-literal=a=1", "--namespace", namespace)
         cluster.restart("kube-apiserver")
