@@ -27,8 +27,8 @@ class Beside(Service):
 def run(seed: int, **more: float):
     """An hour at most."""
     service = Beside(seed, **more)
-    past = service.history(3600 // int(service.spacing))
-    return release(SequentialJudge(config(**FRESH), past), service, ticks=len(past))
+    ticks = 3600 // int(service.spacing)
+    return release(SequentialJudge(config(**FRESH), service.history(ticks)), service, ticks=ticks)
 
 
 @pytest.mark.parametrize(

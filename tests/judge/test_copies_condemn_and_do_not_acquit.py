@@ -4,7 +4,6 @@ The bets are those for independent arms. With k_C and k_B of opposite signs, as 
 (1 + (pi_C - q) k_C)(1 + (pi_B - p) k_B) + k_C k_B cov on average, so that outcomes which go together make it smaller.
 """
 
-import functools
 import itertools
 import json
 import math
@@ -15,7 +14,7 @@ import pytest
 from canary.core.judge import Arm, SequentialJudge, Tick
 from canary.core.judge.evalue import Counts, ratio_only, two_arms
 from canary.core.judge.srm import TOLERANCE, SampleRatio
-from tests.judge.releases import START, Service, config
+from tests.judge.releases import START, Service, begun, config
 
 BUCKETS = (100, 250, 500, math.inf)
 
@@ -128,26 +127,15 @@ class Mirror(Service):
         return Arm(n, bad, {100: n - late - self.among(n - late, 0.3), 250: n - late, 500: n, 1000: n, math.inf: n})
 
 
-def copies(service, ticks=240, judge=None, **changes):
+def copies(service, ticks=240, **changes):
     """Decisions on copies until a roll-back, or until all ticks are over; the judge keeps on being shown copies."""
-    judge = judge or SequentialJudge(config(**changes), service.history())
+    judge = begun(config(**changes), service)
     found = []
     for _ in range(ticks):
         found.append(judge.observe(service.mirrored()))
         if found[-1].verdict == "rollback":
             break
     return judge, found
-
-
-MARGIN = {"primary": 0.01, "canary": 0.012, "spacing": 30.0}
-
-
-@functools.cache
-def learned(seed):
-    """What a judge knows before the first tick, and where chance stands then: of one seed it is the same, whatever copies do later."""
-    service = Mirror(seed, **MARGIN)
-    judge = SequentialJudge(config(thresholds={}), service.history())
-    return judge.state(), service.random.getstate()
 
 
 @pytest.mark.slow
@@ -161,11 +149,8 @@ def test_versions_at_the_margin_are_hardly_ever_rolled_back_on_copies(together, 
     runs = 150
     back = 0
     for seed in range(runs):
-        service = Mirror(seed, together=together, torn=torn, **MARGIN)
-        state, chance = learned(seed)
-        service.random.setstate(chance)
-        judge = SequentialJudge.restore(config(thresholds={}), state)
-        back += copies(service, ticks=20, judge=judge)[1][-1].verdict == "rollback"
+        service = Mirror(seed, primary=0.01, canary=0.012, together=together, torn=torn, spacing=30.0)
+        back += copies(service, ticks=20, thresholds={})[1][-1].verdict == "rollback"
     assert back <= 3, "P(X > 3) < 7 % at 1 %"
 
 
