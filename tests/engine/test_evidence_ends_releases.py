@@ -53,10 +53,10 @@ async def play(stage, process, *, seconds, until=()):
     while clock.now < end and stage.status().get("phase") not in until:
         before = process.done
         process.scheduler.wake(KEY)
-        await stage.until(lambda before=before: process.done > before, 10)
+        await stage.until(lambda before=before: process.done > before, 60)
         await asyncio.sleep(0.02)  # watches bring what the tick has done
-        # the engine takes off what the tick took in real seconds, which pass for nothing here
-        clock.now += 1.0 if process.wished is None else process.wished + 0.1
+        # the engine takes off what the tick took in real seconds, which pass for nothing here; at rest it wishes nothing
+        clock.now += 5.0 if process.wished is None else process.wished + 0.1
     return stage.status()
 
 

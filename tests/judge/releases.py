@@ -32,7 +32,7 @@ class Service:
         canary_slow: float | None = None,
         spacing: float = 15.0,
     ):
-        self.random = random.Random(seed)
+        self.seed, self.random = seed, random.Random(seed)
         self.rate, self.primary, self.canary, self.spacing = rate, primary, canary, spacing
         self.slow, self.canary_slow = slow, slow if canary_slow is None else canary_slow
         self.now = START
@@ -79,6 +79,25 @@ class Service:
         mean = self.rate * self.spacing
         canary = self.arm(mean * weight / 100, self.canary, self.canary_slow)
         return Tick(self.now, canary, self.arm(mean * (1 - weight / 100), self.primary, self.slow), weight)
+
+
+_LEARNED: dict[Any, Any] = {}
+
+
+def begun(config: JudgeConfig, service: Service, *, ticks: int = 240) -> SequentialJudge:
+    """`SequentialJudge(config, service.history(ticks))` for a new service, whose chance then stands where that leaves it.
+
+    Equal pasts are drawn and learnt from once: a seed decides them, and neither weights nor durations nor the kind of baseline have a part in it.
+    """
+    of = (service.seed, service.rate, service.primary, service.slow, service.spacing, ticks)
+    key = (of, config.margin, config.thresholds, config.pass_alpha, config.max_excess_per_hour)
+    if key not in _LEARNED:
+        judge = SequentialJudge(config, service.history(ticks))
+        _LEARNED[key] = (judge.state(), service.random.getstate())
+        return judge
+    state, chance = _LEARNED[key]
+    service.random.setstate(chance)
+    return SequentialJudge.restore(config, state)
 
 
 def release(judge: SequentialJudge, service: Service, *, ticks: int = 240, change: Mapping[int, Any] | None = None) -> list[Decision]:

@@ -11,9 +11,8 @@ from math import exp
 import pytest
 
 from canary.core.judge import Tick
-from canary.core.judge.judge import SequentialJudge
 from canary.core.weights import beside
-from tests.judge.releases import START, Service, config, release
+from tests.judge.releases import START, Service, begun, config, release
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +43,7 @@ def outcomes(*, fresh: bool, worse: float = 0.0, **settings: object) -> Counter[
     for seed in range(RUNS):
         compared = {"baseline": "fresh", "maxWeight": 33} if fresh else {}
         service = Ageing(seed, fresh=fresh, worse=worse)
-        judge = SequentialJudge(config(minDuration=600, thresholds={}, **compared, **settings), service.history())
+        judge = begun(config(minDuration=600, thresholds={}, **compared, **settings), service)
         found[release(judge, service)[-1].verdict] += 1
     return found
 

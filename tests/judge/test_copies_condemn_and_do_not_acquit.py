@@ -14,7 +14,7 @@ import pytest
 from canary.core.judge import Arm, SequentialJudge, Tick
 from canary.core.judge.evalue import Counts, ratio_only, two_arms
 from canary.core.judge.srm import TOLERANCE, SampleRatio
-from tests.judge.releases import START, Service, config
+from tests.judge.releases import START, Service, begun, config
 
 BUCKETS = (100, 250, 500, math.inf)
 
@@ -129,7 +129,7 @@ class Mirror(Service):
 
 def copies(service, ticks=240, **changes):
     """Decisions on copies until a roll-back, or until all ticks are over; the judge keeps on being shown copies."""
-    judge = SequentialJudge(config(**changes), service.history())
+    judge = begun(config(**changes), service)
     found = []
     for _ in range(ticks):
         found.append(judge.observe(service.mirrored()))
@@ -139,15 +139,18 @@ def copies(service, ticks=240, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("together", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("together", [0.0, 1.0])
 @pytest.mark.parametrize("torn", [0.0, 0.3])
 def test_versions_at_the_margin_are_hardly_ever_rolled_back_on_copies(together, torn):
-    """The worst tolerable case: on the border, with strong correlation, and with pairs torn apart by scrapes. alpha is 1 %."""
+    """The worst tolerable case: on the border, with strong correlation, and with pairs torn apart by scrapes. alpha is 1 %.
+
+    Ten minutes each. What is between no correlation and the strongest lies between them exactly, as shown above.
+    """
     runs = 150
     back = 0
     for seed in range(runs):
-        service = Mirror(seed, primary=0.01, canary=0.012, together=together, torn=torn, spacing=15.0)
-        back += copies(service, ticks=40, thresholds={})[1][-1].verdict == "rollback"
+        service = Mirror(seed, primary=0.01, canary=0.012, together=together, torn=torn, spacing=30.0)
+        back += copies(service, ticks=20, thresholds={})[1][-1].verdict == "rollback"
     assert back <= 3, "P(X > 3) < 7 % at 1 %"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from canary.core.judge import JudgeConfig, SequentialJudge, Tick
-from tests.judge.releases import Service, config, release
+from tests.judge.releases import Service, begun, config, release
 
 CASES = {
     "healthy": {},
@@ -35,6 +36,16 @@ def test_a_judge_restored_after_every_tick_decides_the_same(case: str, known: bo
         assert found == expected
         assert json.dumps(broken.state()) == json.dumps(whole.state())
         weight = expected.weight
+
+
+@pytest.mark.parametrize("settings", [{}, {"baseline": "fresh", "maxWeight": 33}, {"warmup": 60}])
+def test_a_past_that_is_learnt_once_leads_to_the_same_decisions(settings: dict[str, Any]):
+    """As tests do that begin with the same past many times."""
+    drawn, kept = Service(4, canary=0.006), Service(4, canary=0.006)
+    begun(config(), Service(4))
+    one, other = SequentialJudge(config(**settings), drawn.history()), begun(config(**settings), kept)
+    assert release(other, kept) == release(one, drawn)
+    assert other.state() == one.state()
 
 
 def test_a_restored_judge_keeps_a_verdict():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from statistics import fmean, median
@@ -14,7 +15,9 @@ from bench.judge.rivals import flagger, kayenta, ours
 from bench.judge.summary import summary
 
 
+@functools.cache
 def _runs(cell: str, count: int, judge=ours, first: int = 1000):
+    """The same runs for every test that asks for them: a seed decides all of a run."""
     return [judge(CELLS[cell], first + seed) for seed in range(count)]
 
 

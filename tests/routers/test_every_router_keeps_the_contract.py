@@ -7,7 +7,6 @@ from tests.routers import contract
 from tests.routers.cases import CASES, Case
 
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-splits = pytest.mark.parametrize("routes", contract.SPLITS, ids=contract.named)
 
 
 def test_every_installed_router_has_cases():
@@ -38,14 +37,20 @@ def test_promise(case: Case, promise):
 
 
 @cases
-@splits
 @pytest.mark.parametrize(
     "promise",
     [contract.weights_come_back, contract.repairing_keeps_the_weights, contract.shares_sum_to_100, contract.same_in_same_out],
     ids=lambda promise: promise.__name__,
 )
-def test_promise_at_every_split(case: Case, promise, routes):
-    promise(registry.router(case.provider), case.release(), routes)
+def test_promise_at_every_split(case: Case, promise):
+    """In one test, since a test of its own for each split would cost more than what it asks."""
+    router, release = registry.router(case.provider), case.release()
+    for routes in contract.SPLITS:
+        try:
+            promise(router, release, routes)
+        except Exception as error:
+            error.add_note(f"at {contract.named(routes)}")
+            raise
 
 
 @cases

@@ -54,6 +54,12 @@ def neighbours(arm: Arm, bound: float) -> tuple[float, float | None] | None:
     return max((at for at in finite if at < bound), default=0.0), min((at for at in finite if at > bound), default=None)
 
 
+def _remembered(arm: Arm) -> list[float]:
+    """Bounds that a choice is made from."""
+    finite = sorted(bound for bound in arm.buckets if bound != math.inf)
+    return finite[:: -(-len(finite) // _REMEMBERED) or 1]
+
+
 def choose(shares: Mapping[float, float]) -> tuple[list[float], float] | None:
     """Bounds to compare, and the one of them where health is shown; `shares` maps a bound to the primary's share above it."""
     finite = sorted(bound for bound in shares if bound != math.inf)
@@ -149,8 +155,7 @@ class Latency:
         if arm is not None and arm.buckets:
             timed = arm.timed()
             self._timed += timed
-            finite = sorted(bound for bound in arm.buckets if bound != math.inf)
-            for bound in self._slow or finite[:: -(-len(finite) // _REMEMBERED) or 1]:
+            for bound in self._slow or _remembered(arm):
                 self._slow[float(bound)] += _slower(arm.buckets, timed, bound)[0]
 
     def _choose(self) -> None:
