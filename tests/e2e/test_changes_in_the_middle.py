@@ -9,7 +9,7 @@ from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import assert_split
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 
 STEPS = {"interval": "3s", "stepWeight": 25, "maxWeight": 50, "metrics": [SUCCESS]}
 

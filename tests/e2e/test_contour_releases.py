@@ -8,7 +8,7 @@ from tests.e2e.objects import DURATION
 from tests.e2e.stage import Stage
 from tests.testbed.traffic import assert_split
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--ingress-class=contour"]
 STEPS = {"interval": "3s", "stepWeight": 20, "maxWeight": 60}
 

@@ -8,7 +8,7 @@ from tests.e2e.objects import SUCCESS, Item, hook
 from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import assert_split
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 
 STEPS = {"interval": "2s", "stepWeight": 25, "maxWeight": 50, "metrics": [SUCCESS]}
 

@@ -12,7 +12,7 @@ from tests.e2e.stage import Span, Stage
 from tests.testbed.mesh import Mesh
 from tests.testbed.traffic import Tally, assert_split
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 
 PODS = 'kubernetes_namespace="{{ namespace }}",kubernetes_pod_name=~"{{ target }}-[0-9a-zA-Z]+(-[0-9a-zA-Z]+)"'
 ERROR_RATE = f'100 * sum(rate(http_requests_total{{{PODS},status=~"5.."}}[{{{{ interval }}}}]) or vector(0)) / sum(rate(http_requests_total{{{PODS}}}[{{{{ interval }}}}]))'
@@ -30,7 +30,7 @@ def _templates(stage: Stage) -> list[dict]:
 
 def _bootstrap(stage: Stage, analysis: dict, **more: object) -> None:
     stage.bootstrap(analysis, provider="gatewayapi:v1", service=on_gateway(stage.host), **more)
-    stage.mesh.wait_host(stage.host, timeout=30)
+    stage.mesh.wait_host(stage.host)
 
 
 def test_e38_e39_a_good_release_is_promoted_by_two_metric_templates(stage: Stage):
@@ -117,10 +117,15 @@ def test_e43_e44_only_requests_with_the_header_meet_the_canary(stage: Stage):
 
 def test_e45_e47_users_stay_with_the_version_that_they_met(stage: Stage):
     affinity = {"cookieName": "canary-cookie", "maxAge": 600, "primaryCookieName": "primary-cookie"}
-    _bootstrap(stage, {"interval": "6s", "stepWeight": 10, "maxWeight": 20, "sessionAffinity": affinity})
-    with stage.traffic(rate=30) as strangers:
+    # A gate holds the weight for as long as it takes to ask: steps by the clock would go on meanwhile, and the split be a mixture of two.
+    gate = hook("more-traffic", "confirm-traffic-increase", f"{stage.load_tester.url}/gate/check")
+    _bootstrap(stage, {"interval": "6s", "stepWeight": 10, "maxWeight": 20, "sessionAffinity": affinity, "webhooks": [gate]})
+    stage.load_tester.turn("gate/open", name="app", namespace=stage.namespace)
+    with stage.traffic(rate=15) as strangers:
         stage.deploy("app:2")
-        stage.wait_weight(10)
+        stage.wait("the first step", lambda: stage.status.get("canaryWeight") == 10)
+        stage.load_tester.turn("gate/close", name="app", namespace=stage.namespace)
+        stage.wait_message("Halt app.", "traffic increase approval more-traffic")
         met = [_meet(stage) for _ in range(120)]
         assert_split(Counter(image for image, _ in met), {"app:1": 0.9, "app:2": 0.1})
         by_image = {image: next(cookies for met_image, cookies in met if met_image == image) for image in ("app:1", "app:2")}
@@ -132,6 +137,7 @@ def test_e45_e47_users_stay_with_the_version_that_they_met(stage: Stage):
         assert stage.status["canaryWeight"] == 10
         _assert_sticks(stage, on_canary, "app:2")
         _assert_sticks(stage, on_primary, "app:1")
+        stage.load_tester.turn("gate/open", name="app", namespace=stage.namespace)
         stage.wait_weight(20)
         _assert_sticks(stage, on_canary, "app:2")
         stage.wait_end("Succeeded")
@@ -146,7 +152,7 @@ def test_e45_e47_users_stay_with_the_version_that_they_met(stage: Stage):
 
 def _meet(stage: Stage, cookie: str = "") -> tuple[str, list[str]]:
     """One request of a browser: who answered, and the Set-Cookie headers."""
-    connection = http.client.HTTPConnection(Mesh.gateway_url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(Mesh.gateway_url.removeprefix("http://"), timeout=20)
     try:
         connection.request("GET", "/", headers={"Host": stage.host} | ({"Cookie": f"theme=dark; {cookie}"} if cookie else {}))
         answer = connection.getresponse()

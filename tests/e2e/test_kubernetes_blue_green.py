@@ -9,7 +9,7 @@ from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import Traffic, assert_split
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--include-label-prefix=app.kubernetes.io"]
 
 PART_OF = {"app.kubernetes.io/part-of": "shop"}
@@ -20,7 +20,7 @@ def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: 
     stage.apply(_secret(), _application(stage, "podinfo:1"), _users_service("podinfo-svc", "podinfo"))
     stage.apply(service_at(stage.host, namespace=stage.namespace, service="podinfo-svc"))
     stage.name_services("podinfo-svc-canary")
-    stage.mesh.wait_host(stage.host, timeout=30)
+    stage.mesh.wait_host(stage.host)
     with stage.traffic(rate=50) as traffic:
         stage.apply(canary("podinfo", stage.namespace, _analysis(stage), provider="kubernetes", service=_service()))
         stage.wait_phase("Initialized")
@@ -47,7 +47,7 @@ def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(sta
     """With a Service of the user's own: what the Canary owns goes with it, and users would be left without a Service."""
     stage.deploy("app:1")
     stage.apply(_users_service("app", "app"), service_at(stage.host, namespace=stage.namespace, service="app"))
-    stage.mesh.wait_host(stage.host, timeout=30)
+    stage.mesh.wait_host(stage.host)
     with stage.traffic(rate=60) as traffic:
         analysis = {"interval": "2s", "iterations": 2}
         stage.apply(canary("app", stage.namespace, analysis, provider="kubernetes", revertOnDeletion=True))

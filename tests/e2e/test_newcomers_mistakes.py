@@ -16,7 +16,7 @@ from tests.testbed.cluster import Cluster, KubectlError
 from tests.testbed.waiting import until
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--ingress-class=contour"]
 STEPS = {"interval": "1s", "stepWeight": 50, "maxWeight": 50}
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

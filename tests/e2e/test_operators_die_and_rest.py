@@ -22,7 +22,7 @@ from tests.e2e.stage import Stage
 from tests.testbed.waiting import until
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = None  # each test starts its own
 
 KILLS = 20
