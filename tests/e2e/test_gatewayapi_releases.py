@@ -37,11 +37,11 @@ def test_e38_e39_a_good_release_is_promoted_by_two_metric_templates(stage: Stage
     _bootstrap(stage, {"interval": "3s", "stepWeight": 10, "maxWeight": 50, "metrics": _templates(stage)})
     assert stage.get("services", "app")["spec"]["selector"] == {"app": "app-primary"}
     assert stage.get("httproutes", "app")["spec"]["hostnames"] == [stage.host]
-    with stage.traffic(rate=60) as traffic:
+    with stage.traffic(rate=30) as traffic:
         stage.deploy("app:2")
         status = stage.wait_end("Succeeded")
         stage.assert_clients_saw(traffic, [10, 20, 30, 40, 50], plural="httproutes")
-        assert traffic.collect(60).images == {"app:2": 60}
+        assert traffic.collect(30).images == {"app:2": 30}
         assert traffic.stop().failures == {}
     checks = {check["name"]: check for check in status["checks"]}
     assert {name: check["verdict"] for name, check in checks.items()} == {"error rate": "Pass", "latency": "Pass"}
@@ -56,7 +56,7 @@ def test_e40_errors_of_the_application_are_rolled_back(stage: Stage):
         status = stage.wait_end("Failed")
         assert status["failedChecks"] == 0
         assert "error rate" in status["failureReason"]
-        assert users.collect(40).images == {"app:1": 40}
+        assert users.collect(20).images == {"app:1": 20}
         assert users.stop().failures == {}
     assert stage.wait_message("failed checks threshold reached 6")
     assert stage.image_of("app-primary") == "app:1"
@@ -70,7 +70,7 @@ def test_e41_e42_blue_green_after_a_smoke_test_with_a_plain_threshold(stage: Sta
     hooks = [hook("smoke-test", "pre-rollout", url, type="bash", cmd=smoke), load]
     checks = [{"name": "request-success-rate", "threshold": 99, "interval": "10s"}]
     _bootstrap(stage, {"interval": "2s", "iterations": 5, "threshold": 8, "metrics": checks, "webhooks": hooks})
-    with stage.traffic(rate=40) as traffic:
+    with stage.traffic(rate=20) as traffic:
         stage.deploy("app:2")
         stage.wait_end("Succeeded")
         stage.assert_clients_saw(traffic, [100], plural="httproutes")
@@ -93,7 +93,7 @@ def test_e41_a_smoke_test_that_fails_keeps_users_away_from_the_canary(stage: Sta
         cmd=f"curl -sf http://app-canary.{stage.namespace}/status/503",
     )
     _bootstrap(stage, {"interval": "1s", "iterations": 5, "threshold": 2, "webhooks": [smoke]})
-    with stage.traffic(rate=40) as traffic:
+    with stage.traffic(rate=20) as traffic:
         stage.deploy("app:2")
         status = stage.wait_end("Failed")
         assert set(traffic.stop().images) == {"app:1"}
@@ -104,13 +104,13 @@ def test_e41_a_smoke_test_that_fails_keeps_users_away_from_the_canary(stage: Sta
 def test_e43_e44_only_requests_with_the_header_meet_the_canary(stage: Stage):
     match = [{"headers": {"x-canary": {"exact": "insider"}}}]
     _bootstrap(stage, {"interval": "1s", "iterations": 10, "threshold": 8, "match": match, "metrics": [SUCCESS, DURATION]})
-    with stage.traffic(rate=30) as everybody, stage.traffic(rate=30, headers={"x-canary": "insider"}) as insiders:
+    with stage.traffic(rate=15) as everybody, stage.traffic(rate=15, headers={"x-canary": "insider"}) as insiders:
         stage.deploy("app:2")
         stage.wait_end("Succeeded")
         stage.assert_clients_saw(insiders, [100], plural="httproutes")
         [test] = stage.spans("httproutes")
         assert_split(stage.between(everybody, test).images, {"app:1": 1.0})
-        assert everybody.collect(30).images == {"app:2": 30}
+        assert everybody.collect(15).images == {"app:2": 15}
         assert everybody.stop().failures == {}
         assert insiders.stop().failures == {}
 

@@ -21,11 +21,11 @@ def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: 
     stage.apply(service_at(stage.host, namespace=stage.namespace, service="podinfo-svc"))
     stage.name_services("podinfo-svc-canary")
     stage.mesh.wait_host(stage.host)
-    with stage.traffic(rate=50) as traffic:
+    with stage.traffic(rate=20) as traffic:
         stage.apply(canary("podinfo", stage.namespace, _analysis(stage), provider="kubernetes", service=_service()))
         stage.wait_phase("Initialized")
         _assert_adopted(stage)
-        assert traffic.collect(50).failed == 0
+        assert traffic.collect(20).failed == 0
         stage.change(_application(stage, "podinfo:2"))
         stage.wait_end("Succeeded")
         _assert_users_met_it_only_when_promoted(stage, traffic)
@@ -48,7 +48,7 @@ def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(sta
     stage.deploy("app:1")
     stage.apply(_users_service("app", "app"), service_at(stage.host, namespace=stage.namespace, service="app"))
     stage.mesh.wait_host(stage.host)
-    with stage.traffic(rate=60) as traffic:
+    with stage.traffic(rate=20) as traffic:
         analysis = {"interval": "2s", "iterations": 2}
         stage.apply(canary("app", stage.namespace, analysis, provider="kubernetes", revertOnDeletion=True))
         stage.wait_phase("Initialized")
@@ -62,7 +62,7 @@ def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(sta
             "the primary to be collected", lambda: not stage.exists("deployments", "app-primary"), 90
         )  # the collector looks for new kinds every 30 s
         time.sleep(2 * SETTLE)
-        assert not [pod for pod in traffic.collect(60).pods if pod.startswith("app-primary")]
+        assert not [pod for pod in traffic.collect(20).pods if pod.startswith("app-primary")]
         assert traffic.stop().failures == {}
     assert stage.exists("services", "app")
     assert not stage.exists("services", "app-primary")
@@ -89,7 +89,7 @@ def _assert_adopted(stage: Stage) -> None:
 def _assert_users_met_it_only_when_promoted(stage: Stage, traffic: Traffic) -> None:
     before = stage.between(traffic, Span(0, 0, stage.moment("Promoting")))
     assert_split(before.images, {"podinfo:1": 1.0, "podinfo:2": 0.0})
-    assert traffic.collect(50).images == {"podinfo:2": 50}
+    assert traffic.collect(20).images == {"podinfo:2": 20}
     assert traffic.stop().failures == {}
 
 

@@ -59,11 +59,11 @@ def _release(cluster, mesh, parts, text):
         cluster.kubectl("apply", "-f", "-", input=text)
         stage.wait_phase("Initialized")
         mesh.wait_host("podinfo")
-        with stage.traffic(rate=30) as users:
+        with stage.traffic(rate=15) as users:
             stage.deploy("podinfo:5.1.0")
             status = stage.wait_end("Succeeded", timeout=330)
             stage.assert_clients_saw(users, STEPS, old="podinfo:5.0.0", new="podinfo:5.1.0", plural="httproutes")
-            assert users.collect(60).images == {"podinfo:5.1.0": 60}
+            assert users.collect(30).images == {"podinfo:5.1.0": 30}
             assert users.stop().failures == {}
         assert status["failedChecks"] == 0
         assert stage.image_of("podinfo-primary") == "podinfo:5.1.0"
