@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.objects import Item
+from tests.e2e.objects import LENIENT, SUCCESS, Item
 from tests.e2e.stage import Stage
 from tests.testbed.mesh import Mesh
 
@@ -23,6 +23,11 @@ HEALTHY = {"minDuration": "5s", "maxDuration": "8m", "margin": {"errorRate": 2, 
 SEQUENTIAL: Item = {"interval": "2s", "stepWeight": 10, "judge": "sequential", "sequential": {"harmBudget": 8, **HEALTHY}}
 GUARDED: Item = {"interval": "5s", "stepWeight": 8, "maxWeight": 48, "judge": "guarded"}
 JUDGES = {"sequential": SEQUENTIAL, "guarded": GUARDED}
+STEADY: Item = SEQUENTIAL | {
+    "metrics": [SUCCESS, LENIENT],
+    "sequential": {**SEQUENTIAL["sequential"], "margin": {"errorRate": 4, "slowRatio": 3, "slowShare": 30}},
+}
+"""For versions that are alike: what a busy machine does to a few requests is to be no verdict."""
 CALM = 20
 """Requests a second where no promise of seconds is at stake: a promotion takes its minute at any rate, and all of these run side by side."""
 
@@ -117,7 +122,7 @@ def test_half_of_the_requests_failing_is_over_within_seconds(stage: Stage, judge
 
 
 def test_a_healthy_release_is_promoted_without_a_failed_request(stage: Stage) -> None:
-    stage.bootstrap(SEQUENTIAL)
+    stage.bootstrap(STEADY)
     stage.expose_by_contour()
     with stage.traffic(rate=CALM) as traffic:
         traffic.collect(8 * CALM)
@@ -135,7 +140,7 @@ def test_a_healthy_release_is_promoted_without_a_failed_request(stage: Stage) ->
 
 
 def test_a_healthy_release_keeps_its_own_steps_under_guard(stage: Stage) -> None:
-    stage.bootstrap(GUARDED | {"interval": "4s", "stepWeight": 16})
+    stage.bootstrap(GUARDED | {"interval": "4s", "stepWeight": 16, "metrics": [SUCCESS, LENIENT]})
     stage.expose_by_contour()
     with stage.traffic(rate=CALM) as traffic:
         traffic.collect(8 * CALM)
@@ -147,7 +152,7 @@ def test_a_healthy_release_keeps_its_own_steps_under_guard(stage: Stage) -> None
 
 def test_a_prometheus_that_hangs_in_the_middle_changes_no_verdict(stage: Stage) -> None:
     with valve() as way:
-        stage.bootstrap(SEQUENTIAL, metricsServer=way.url)
+        stage.bootstrap(STEADY, metricsServer=way.url)
         stage.expose_by_contour()
         with stage.traffic(rate=CALM) as traffic:
             traffic.collect(8 * CALM)
@@ -168,7 +173,7 @@ def test_a_prometheus_that_hangs_in_the_middle_changes_no_verdict(stage: Stage) 
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_both_versions_failing_rolls_nothing_back(stage: Stage, judge: str) -> None:
-    stage.bootstrap(JUDGES[judge] | {"threshold": 2})
+    stage.bootstrap(JUDGES[judge] | {"threshold": 2, "metrics": [SUCCESS, LENIENT]})
     stage.expose_by_contour()
     with stage.traffic(rate=CALM) as traffic:
         traffic.collect(8 * CALM)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.objects import Item, on_gateway
+from tests.e2e.objects import LENIENT, SUCCESS, Item, on_gateway
 from tests.e2e.stage import Stage
 
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
@@ -13,6 +13,7 @@ MIRRORED: Item = {
     "interval": "2s",
     "stepWeight": 10,
     "mirror": True,
+    "metrics": [SUCCESS, LENIENT],
     "judge": "sequential",
     "sequential": {"minDuration": "5s", "maxDuration": "8m", "margin": {"errorRate": 4, "slowRatio": 2, "slowShare": 20}},
 }
