@@ -24,7 +24,7 @@ class LoadTester:
 
     def wait_ready(self) -> None:
         """Until it answers."""
-        until("the load tester", lambda: self._call("GET", "/gate/approve")[0] == 200, 20, alarm=self.process.check)
+        until("the load tester", lambda: self._call("GET", "/gate/approve")[0] == 200, 90, alarm=self.process.check)
 
     def turn(self, gate: str, *, name: str, namespace: str, **metadata: str) -> None:
         """`gate/open`, `gate/close`, `rollback/open` or `rollback/close`, as people do with curl."""
@@ -42,7 +42,7 @@ class LoadTester:
         self.process.stop(grace=5)
 
     def _call(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()

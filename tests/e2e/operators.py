@@ -63,14 +63,14 @@ class Operator:
         """As one would type it."""
         return [sys.executable, "-m", "canary.cli.main", "run", *self._flags]
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 90.0) -> None:
         """Until its watch is up. Raises at once when it ended."""
         assert self.process is not None
         until("the operator to be ready", lambda: self.get("/readyz") == "OK", timeout, alarm=self.process.check)
 
     def get(self, path: str) -> str:
         """The body of an answer with status 200; raises otherwise."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
             connection.request("GET", path)
             answer = connection.getresponse()
             body = answer.read().decode()

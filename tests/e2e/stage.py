@@ -127,7 +127,7 @@ class Stage:
     def expose_by_contour(self) -> None:
         """A root HTTPProxy that includes the canary's, and requests that come through."""
         self.apply(root_proxy(f"root-{self.name}", namespace=self.namespace, host=self.host, include=self.apex))
-        self.mesh.wait_host(self.host, timeout=30)
+        self.mesh.wait_host(self.host)
 
     def name_services(self, *services: str) -> None:
         """Make Services reachable by `<service>.<namespace>`, which is how load tests and smoke tests name them."""
@@ -261,45 +261,53 @@ class Stage:
 
     # ------------------------------------------------------------------------------------------------ waiting
 
-    def wait(self, what: str, predicate: Callable[[], Any], timeout: float = 60.0, *, never: Sequence[str] = ()) -> Any:
-        """The first truthy value. Fails at once when the canary comes into one of the phases `never`."""
+    def wait(
+        self, what: str, predicate: Callable[[], Any], timeout: float = 150.0, *, never: Sequence[str] = (), interval: float = 0.1
+    ) -> Any:
+        """The first truthy value. Fails at once when the canary comes into one of the phases `never`.
+
+        Timeouts here are long, since they only tell what never comes; how soon something comes is asserted from what watches have seen.
+        `interval` (seconds) is longer for what asks the API server: a house of eight tests that do so costs it more than their operator.
+        """
 
         def alarm() -> None:
             self.cluster.check()
             if self.phase in never and self._is_new_run():
                 raise AssertionError(f"phase {self.phase} while waiting for {what}: {self.status.get('failureReason')}")
 
-        return until(f"{what} in {self.namespace}", predicate, timeout, alarm=alarm)
+        return until(f"{what} in {self.namespace}", predicate, timeout, interval=interval, alarm=alarm)
 
-    def wait_phase(self, *phases: str, timeout: float = 60.0, never: Sequence[str] = ()) -> None:
+    def wait_phase(self, *phases: str, timeout: float = 150.0, never: Sequence[str] = ()) -> None:
         """Until the canary is, or since the last change has been, in one of these phases."""
         self.wait(f"phase {' or '.join(phases)}", lambda: set(phases) & set(self.phases()), timeout, never=never)
 
-    def wait_now(self, phase: str, timeout: float = 60.0) -> None:
+    def wait_now(self, phase: str, timeout: float = 150.0) -> None:
         """Until the canary is in this phase."""
         self.wait(f"phase {phase}", lambda: self.phase == phase, timeout)
 
-    def wait_end(self, outcome: str, timeout: float = 120.0) -> Item:
+    def wait_end(self, outcome: str, timeout: float = 240.0) -> Item:
         """The status at the end of the run that the last change began; the outcome must be this one."""
         self.wait("the end of the run", lambda: self._is_new_run() and self.phase in {"Succeeded", "Failed"}, timeout)
         status = self.status
         assert status["phase"] == outcome, f"{status['phase']}: {status.get('failureReason')}; {json.dumps(status.get('checks'))}"
         return status
 
-    def wait_weight(self, weight: int, timeout: float = 60.0) -> None:
+    def wait_weight(self, weight: int, timeout: float = 150.0) -> None:
         """Until the status says so, and Envoy has had the time to follow."""
         self.wait(f"weight {weight}", lambda: self.status.get("canaryWeight") == weight, timeout, never=["Failed"])
         time.sleep(SETTLE)
 
-    def wait_image(self, workload: str, image: str, timeout: float = 60.0) -> None:
+    def wait_image(self, workload: str, image: str, timeout: float = 150.0) -> None:
         """Until a Deployment's template has this image."""
-        self.wait(f"{workload} with {image}", lambda: self.image_of(workload) == image, timeout)
+        self.wait(f"{workload} with {image}", lambda: self.image_of(workload) == image, timeout, interval=0.25)
 
-    def wait_message(self, *parts: str, timeout: float = 30.0) -> str:
+    def wait_message(self, *parts: str, timeout: float = 90.0) -> str:
         """The first event on the canary whose text has all of these parts."""
-        return str(
-            self.wait(f"an event with {parts}", lambda: next((m for m in self.messages() if all(p in m for p in parts)), ""), timeout)
-        )
+
+        def found() -> str:
+            return next((message for message in self.messages() if all(part in message for part in parts)), "")
+
+        return str(self.wait(f"an event with {parts}", found, timeout, interval=0.25))
 
     def _is_new_run(self) -> bool:
         return (self.status.get("run") or {}).get("id", "") != self._run_before

@@ -11,18 +11,25 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.objects import Item
+from tests.e2e.objects import LENIENT, SUCCESS, Item
 from tests.e2e.stage import Stage
 from tests.testbed.mesh import Mesh
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--ingress-class=contour"]
 RATE = 45
-HEALTHY = {"minDuration": "5s", "maxDuration": "4m", "margin": {"errorRate": 2, "slowRatio": 1.5, "slowShare": 10}}
-"""Wide margins: at 45 requests a second the default one takes minutes to show."""
+HEALTHY = {"minDuration": "5s", "maxDuration": "8m", "margin": {"errorRate": 2, "slowRatio": 1.5, "slowShare": 10}}
+"""Wide margins: at 20 to 45 requests a second the default one takes minutes to show."""
 SEQUENTIAL: Item = {"interval": "2s", "stepWeight": 10, "judge": "sequential", "sequential": {"harmBudget": 8, **HEALTHY}}
 GUARDED: Item = {"interval": "5s", "stepWeight": 8, "maxWeight": 48, "judge": "guarded"}
 JUDGES = {"sequential": SEQUENTIAL, "guarded": GUARDED}
+STEADY: Item = SEQUENTIAL | {
+    "metrics": [SUCCESS, LENIENT],
+    "sequential": {**SEQUENTIAL["sequential"], "margin": {"errorRate": 4, "slowRatio": 3, "slowShare": 30}},
+}
+"""For versions that are alike: what a busy machine does to a few requests is to be no verdict."""
+CALM = 20
+"""Requests a second where no promise of seconds is at stake: a promotion takes its minute at any rate, and all of these run side by side."""
 
 
 class Valve:
@@ -96,7 +103,7 @@ def test_half_of_the_requests_failing_is_over_within_seconds(stage: Stage, judge
     with stage.traffic(rate=RATE) as traffic:
         traffic.collect(12 * RATE)  # the primary's past
         stage.deploy("app:2", env={"ERROR_RATE": "0.5"})
-        status = stage.wait_end("Failed", timeout=60)
+        status = stage.wait_end("Failed")
         first = next(at for at, weight in stage.moves() if weight)
         back = next(at for at, weight in stage.moves() if not weight and at > first)
         assert traffic.collect(2 * RATE).images == {"app:1": 2 * RATE}
@@ -115,13 +122,13 @@ def test_half_of_the_requests_failing_is_over_within_seconds(stage: Stage, judge
 
 
 def test_a_healthy_release_is_promoted_without_a_failed_request(stage: Stage) -> None:
-    stage.bootstrap(SEQUENTIAL)
+    stage.bootstrap(STEADY)
     stage.expose_by_contour()
-    with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+    with stage.traffic(rate=CALM) as traffic:
+        traffic.collect(8 * CALM)
         stage.deploy("app:2")
-        status = stage.wait_end("Succeeded", timeout=200)
-        assert traffic.collect(RATE).images == {"app:2": RATE}
+        status = stage.wait_end("Succeeded", timeout=300)
+        assert traffic.collect(CALM).images == {"app:2": CALM}
         assert traffic.stop().failures == {}
     weights = stage.weights()
     assert weights == sorted(weights)
@@ -133,50 +140,50 @@ def test_a_healthy_release_is_promoted_without_a_failed_request(stage: Stage) ->
 
 
 def test_a_healthy_release_keeps_its_own_steps_under_guard(stage: Stage) -> None:
-    stage.bootstrap(GUARDED | {"interval": "4s", "stepWeight": 16})
+    stage.bootstrap(GUARDED | {"interval": "4s", "stepWeight": 16, "metrics": [SUCCESS, LENIENT]})
     stage.expose_by_contour()
-    with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+    with stage.traffic(rate=CALM) as traffic:
+        traffic.collect(8 * CALM)
         stage.deploy("app:2")
-        stage.wait_end("Succeeded", timeout=90)
+        stage.wait_end("Succeeded")
         assert traffic.stop().failures == {}
     assert stage.weights() == [16, 32, 48]
 
 
 def test_a_prometheus_that_hangs_in_the_middle_changes_no_verdict(stage: Stage) -> None:
     with valve() as way:
-        stage.bootstrap(SEQUENTIAL, metricsServer=way.url)
+        stage.bootstrap(STEADY, metricsServer=way.url)
         stage.expose_by_contour()
-        with stage.traffic(rate=RATE) as traffic:
-            traffic.collect(12 * RATE)
+        with stage.traffic(rate=CALM) as traffic:
+            traffic.collect(8 * CALM)
             stage.deploy("app:2")
-            stage.wait("the first step", lambda: stage.status.get("canaryWeight"), 30)
+            stage.wait("the first step", lambda: stage.status.get("canaryWeight"))
             time.sleep(4)
             way.close()
-            stage.wait("the judge to say so", lambda: "no verdict without data" in reason(stage), 40, never=["Failed", "Succeeded"])
+            stage.wait("the judge to say so", lambda: "no verdict without data" in reason(stage), never=["Failed", "Succeeded"])
             weight, asked = stage.status["canaryWeight"], way.asked
             time.sleep(12)
             assert (stage.phase, stage.status["canaryWeight"], stage.status["failedChecks"]) == ("Progressing", weight, 0)
             assert way.asked > asked, "it goes on asking"
             way.open()
-            status = stage.wait_end("Succeeded", timeout=200)
+            status = stage.wait_end("Succeeded", timeout=300)
             assert status["failedChecks"] == 0
             assert traffic.stop().failures == {}
 
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_both_versions_failing_rolls_nothing_back(stage: Stage, judge: str) -> None:
-    stage.bootstrap(JUDGES[judge] | {"threshold": 2})
+    stage.bootstrap(JUDGES[judge] | {"threshold": 2, "metrics": [SUCCESS, LENIENT]})
     stage.expose_by_contour()
-    with stage.traffic(rate=30) as traffic:
-        traffic.collect(30 * 12)
+    with stage.traffic(rate=CALM) as traffic:
+        traffic.collect(8 * CALM)
         stage.deploy("app:2")
-        stage.wait("the first step", lambda: stage.status.get("canaryWeight"), 30)
+        stage.wait("the first step", lambda: stage.status.get("canaryWeight"))
         with stage.traffic(rate=15, path="/status/503"):  # an outage of what both depend on, in the middle of the run
             if judge == "sequential":
-                stage.wait("the judge to say so", lambda: "primary fails too" in reason(stage), 40, never=["Failed", "Succeeded"])
+                stage.wait("the judge to say so", lambda: "primary fails too" in reason(stage), never=["Failed", "Succeeded"])
             else:
-                stage.wait_message("the primary fails, too", timeout=40)
+                stage.wait_message("the primary fails, too")
             time.sleep(15)
             assert stage.phase == "Progressing", stage.status.get("failureReason")
             assert stage.status["failedChecks"] == 0

@@ -9,7 +9,7 @@ from tests.e2e.stage import SETTLE, Span, Stage
 from tests.testbed.traffic import Traffic, assert_split
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--include-label-prefix=app.kubernetes.io"]
 
 PART_OF = {"app.kubernetes.io/part-of": "shop"}
@@ -20,12 +20,12 @@ def test_e01_e02_a_users_service_is_adopted_and_the_new_image_takes_over(stage: 
     stage.apply(_secret(), _application(stage, "podinfo:1"), _users_service("podinfo-svc", "podinfo"))
     stage.apply(service_at(stage.host, namespace=stage.namespace, service="podinfo-svc"))
     stage.name_services("podinfo-svc-canary")
-    stage.mesh.wait_host(stage.host, timeout=30)
-    with stage.traffic(rate=50) as traffic:
+    stage.mesh.wait_host(stage.host)
+    with stage.traffic(rate=20) as traffic:
         stage.apply(canary("podinfo", stage.namespace, _analysis(stage), provider="kubernetes", service=_service()))
         stage.wait_phase("Initialized")
         _assert_adopted(stage)
-        assert traffic.collect(50).failed == 0
+        assert traffic.collect(20).failed == 0
         stage.change(_application(stage, "podinfo:2"))
         stage.wait_end("Succeeded")
         _assert_users_met_it_only_when_promoted(stage, traffic)
@@ -47,8 +47,8 @@ def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(sta
     """With a Service of the user's own: what the Canary owns goes with it, and users would be left without a Service."""
     stage.deploy("app:1")
     stage.apply(_users_service("app", "app"), service_at(stage.host, namespace=stage.namespace, service="app"))
-    stage.mesh.wait_host(stage.host, timeout=30)
-    with stage.traffic(rate=60) as traffic:
+    stage.mesh.wait_host(stage.host)
+    with stage.traffic(rate=20) as traffic:
         analysis = {"interval": "2s", "iterations": 2}
         stage.apply(canary("app", stage.namespace, analysis, provider="kubernetes", revertOnDeletion=True))
         stage.wait_phase("Initialized")
@@ -62,7 +62,7 @@ def test_deletion_with_revert_gives_the_target_back_without_a_failed_request(sta
             "the primary to be collected", lambda: not stage.exists("deployments", "app-primary"), 90
         )  # the collector looks for new kinds every 30 s
         time.sleep(2 * SETTLE)
-        assert not [pod for pod in traffic.collect(60).pods if pod.startswith("app-primary")]
+        assert not [pod for pod in traffic.collect(20).pods if pod.startswith("app-primary")]
         assert traffic.stop().failures == {}
     assert stage.exists("services", "app")
     assert not stage.exists("services", "app-primary")
@@ -89,7 +89,7 @@ def _assert_adopted(stage: Stage) -> None:
 def _assert_users_met_it_only_when_promoted(stage: Stage, traffic: Traffic) -> None:
     before = stage.between(traffic, Span(0, 0, stage.moment("Promoting")))
     assert_split(before.images, {"podinfo:1": 1.0, "podinfo:2": 0.0})
-    assert traffic.collect(50).images == {"podinfo:2": 50}
+    assert traffic.collect(20).images == {"podinfo:2": 20}
     assert traffic.stop().failures == {}
 
 

@@ -22,7 +22,7 @@ from tests.e2e.stage import Stage
 from tests.testbed.waiting import until
 from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = None  # each test starts its own
 
 KILLS = 20
@@ -53,7 +53,7 @@ def _survive(stage: Stage, git: GitServer, dice: random.Random) -> None:
     for one, analysis in ((good, {"stepWeight": STEP, "threshold": 20}), (bad, {"stepWeight": TOP, "threshold": 12})):
         one.bootstrap(CHECKS | analysis)
         one.expose_by_contour()
-    with good.traffic(rate=50) as users, bad.traffic(rate=30):
+    with good.traffic(rate=25) as users, bad.traffic(rate=20):
         good.deploy("app:2")
         bad.deploy("app:2", env={"ERROR_RATE": "0.5"})
         _kill(stage.operator, [good, bad], dice)
@@ -61,7 +61,7 @@ def _survive(stage: Stage, git: GitServer, dice: random.Random) -> None:
         bad.wait_end("Failed")
         until("Git to hear of it", lambda: _all_told(stage), 60)
         time.sleep(1)
-        assert users.collect(50).images == {"app:2": 50}
+        assert users.collect(25).images == {"app:2": 25}
         assert users.stop().failures == {}
     assert stage.operator.starts == KILLS + 1
     _assert_steady(good)
@@ -226,7 +226,7 @@ def test_a_follower_takes_over_from_a_leader_that_was_killed_in_the_middle_of_a_
         assert first["leaseDurationSeconds"] == DURATION
         stage.bootstrap({"interval": "3s", "stepWeight": 10, "maxWeight": 50, "threshold": 9, "metrics": [SUCCESS | {"interval": "8s"}]})
         stage.expose_by_contour()
-        with stage.traffic(rate=40) as traffic:
+        with stage.traffic(rate=25) as traffic:
             stage.deploy("app:2")
             stage.wait_weight(20)
             leader.kill()

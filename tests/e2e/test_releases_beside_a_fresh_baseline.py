@@ -7,30 +7,36 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.e2e.objects import DURATION, SUCCESS, Item
+from tests.e2e.objects import LENIENT, SUCCESS, Item, collection
 from tests.e2e.stage import SETTLE, Span, Stage
+from tests.testbed.api import ApiError
 from tests.testbed.traffic import Traffic, assert_split
+from tests.testbed.workload import deployment
 
-pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(600)]
 OPERATOR_FLAGS = ["--ingress-class=contour"]
-RATE = 60
-COLD = {"COLD_SECONDS": "60", "COLD_MS": "120"}
-"""Within the fixed bound of `request-duration`, far beyond what a warm primary needs."""
-MARGIN = {"errorRate": 2, "slowRatio": 1.5, "slowShare": 10}
-"""Wide: at 60 requests a second the default one takes minutes to show."""
+RATE = 20
+"""Requests a second and application. A promotion takes a minute whatever the rate, and five applications share two cores with their mesh."""
+PAST = 4 * RATE
+COLD = {"COLD_SECONDS": "60", "COLD_MS": "300"}
+"""Far beyond what a warm primary needs, also one whose machine is busy."""
+MARGIN = {"errorRate": 2, "slowRatio": 3, "slowShare": 30}
+"""Wide where a busy machine makes some requests late, and not where it is about failures: the sooner they are seen, the fewer there are."""
 JUDGED: Item = {
-    "interval": "2s", "stepWeight": 10, "judge": "sequential",
-    "sequential": {"harmBudget": 8, "minDuration": "5s", "maxDuration": "4m", "margin": MARGIN},
+    "interval": "2s", "stepWeight": 10, "judge": "sequential", "metrics": [SUCCESS, LENIENT],
+    "sequential": {"harmBudget": 15, "minDuration": "5s", "maxDuration": "8m", "margin": MARGIN},
 }  # fmt: skip
 FRESH = JUDGED | {"baseline": "fresh"}
+STEP_BY_STEP = FRESH | {"sequential": JUDGED["sequential"] | {"harmBudget": 8}}
+"""So little harm may be done that the first step is a small one: shares are seen at several weights, and few users meet a bad version."""
 BASELINE = "app-baseline"
 
 
 def warmed(stage: Stage, analysis: Item) -> None:
     """The service in use for hours, in short: its primary is told that it is warm before anybody asks it."""
     stage.bootstrap(analysis, how={"env": COLD})
-    stage.expose_by_contour()
     stage.cluster.kubectl("annotate", "pods", "--selector=app=app-primary", "testbed/cold-seconds=0", "--namespace", stage.namespace)
+    stage.expose_by_contour()
     stage.watch("deployments", BASELINE)
 
 
@@ -50,7 +56,18 @@ def without_its_pods(stage: Stage) -> Iterator[None]:
         {"apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": policy}, "spec": binding},
     ]
     stage.cluster.apply(items)
+    template = deployment(BASELINE, namespace=stage.namespace)["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"] | {"name": "probe"}, "spec": template["spec"]}
+
+    def in_force() -> bool:
+        try:
+            stage.cluster.api.call("POST", f"{collection('pods', stage.namespace)}?dryRun=All", pod)
+        except ApiError as error:
+            return policy in str(error)
+        return False
+
     try:
+        stage.wait("the policy to be in force", in_force, interval=0.5)  # the API server takes its time
         yield
     finally:
         stage.cluster.kubectl("delete", "validatingadmissionpolicies,validatingadmissionpolicybindings", policy)
@@ -110,16 +127,16 @@ def assert_nothing_is_left(stage: Stage) -> None:
         ]
         return [*found, *(f"route {one}" for one in ["httpproxies"] if BASELINE in str([item["spec"] for item in stage.items(one)]))]
 
-    stage.wait("nothing to be called like the baseline", lambda: not named(), 20)
+    stage.wait("nothing to be called like the baseline", lambda: not named(), interval=0.5)
 
 
 def test_a_primary_that_is_warm_makes_a_healthy_release_look_bad(stage: Stage) -> None:
     """What the option is for: without it, this release cannot be promoted in its first minute."""
     warmed(stage, JUDGED)
     with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+        traffic.collect(PAST)
         stage.deploy("app:2", env=COLD)
-        status = stage.wait_end("Failed", timeout=60)
+        status = stage.wait_end("Failed")
         assert traffic.stop().failures == {}
     assert {check["name"]: check["verdict"] for check in status["checks"]}["judge/latency"] == "Fail"
     assert stage.image_of("app-primary") == "app:1"
@@ -127,17 +144,18 @@ def test_a_primary_that_is_warm_makes_a_healthy_release_look_bad(stage: Stage) -
 
 
 def test_beside_a_fresh_copy_of_the_old_version_it_is_promoted(stage: Stage) -> None:
-    warmed(stage, FRESH)
+    warmed(stage, STEP_BY_STEP)
     with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+        traffic.collect(PAST)
         began = time.monotonic()
         stage.deploy("app:2", env=COLD)
-        stage.wait_end("Succeeded", timeout=150)
+        stage.wait_end("Succeeded")
         print(f"promoted after {time.monotonic() - began:.0f} s at {stage.weights()}")
         assert_nothing_is_left(stage)
         assert traffic.stop().failures == {}
         assert_clients_met_both_alike(stage, traffic)
     weights = stage.weights()
+    assert len(weights) > 1
     assert weights == sorted(weights)
     assert weights[-1] == 33, "more would give the canary's pods more to do than the baseline's"
     [run] = stage.items("canaryruns")
@@ -148,11 +166,11 @@ def test_beside_a_fresh_copy_of_the_old_version_it_is_promoted(stage: Stage) -> 
 
 def test_a_release_that_fails_is_taken_back_against_the_fresh_copy(stage: Stage) -> None:
     """By comparison alone: fixed bounds, which would do here as well, are not looked at."""
-    warmed(stage, FRESH | {"metrics": [check | {"role": "informational"} for check in (SUCCESS, DURATION)]})
+    warmed(stage, STEP_BY_STEP | {"metrics": [check | {"role": "informational"} for check in (SUCCESS, LENIENT)]})
     with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+        traffic.collect(PAST)
         stage.deploy("app:2", env=COLD | {"ERROR_RATE": "0.5"})
-        status = stage.wait_end("Failed", timeout=60)
+        status = stage.wait_end("Failed")
         assert_nothing_is_left(stage)
         assert copies(traffic.collect(2 * RATE).pods.elements()) == {"primary": 2 * RATE}
         failures = traffic.stop().failures
@@ -166,15 +184,14 @@ def test_a_release_that_fails_is_taken_back_against_the_fresh_copy(stage: Stage)
 
 def test_a_baseline_that_cannot_start_costs_the_release_nothing(stage: Stage) -> None:
     """A policy of the cluster keeps its pods out. The run goes on against the primary, which these pods are as quick as, and says so."""
-    stage.bootstrap(FRESH, how={"deadline": 8})
+    stage.bootstrap(FRESH, how={"deadline": 15})
     stage.expose_by_contour()
     with without_its_pods(stage), stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
-        stage.deploy("app:2", deadline=8)
-        stage.wait_message("is compared with its primary from now on", BASELINE, timeout=60)
-        stage.wait("the first step", lambda: stage.status.get("canaryWeight"), 30, never=["Failed"])
+        stage.deploy("app:2", deadline=15)
+        stage.wait_message("is compared with its primary from now on", BASELINE)
+        stage.wait("the first step", lambda: stage.status.get("canaryWeight"), never=["Failed"])
         assert_nothing_is_left(stage)
-        stage.wait_end("Succeeded", timeout=150)
+        stage.wait_end("Succeeded")
         assert traffic.stop().failures == {}
     assert all(not baseline for _, baseline in splits(stage))
     [run] = stage.items("canaryruns")
@@ -182,33 +199,37 @@ def test_a_baseline_that_cannot_start_costs_the_release_nothing(stage: Stage) ->
     assert "exceeded its progress deadline" in run["status"]["baseline"]["reason"]
 
 
-@pytest.mark.parametrize("kind", ["deployments", "services"])
-def test_a_baseline_deleted_by_hand_is_made_again(stage: Stage, kind: str) -> None:
-    """And nobody is sent to where it was: its share is the primary's until it serves."""
+def test_a_baseline_deleted_by_hand_is_made_again(stage: Stage) -> None:
+    """Its Deployment, then its Service. Nobody is sent to where it was: its share is the primary's until it serves. The run comes to its end."""
     warmed(stage, FRESH)
-    stage.watch(kind, BASELINE)
     with stage.traffic(rate=RATE) as traffic:
-        traffic.collect(12 * RATE)
+        traffic.collect(PAST)
         stage.deploy("app:2", env=COLD)
-        stage.wait("the baseline to have a share", lambda: any(baseline for _, baseline in splits(stage)), 40, never=["Failed"])
-        time.sleep(SETTLE)
-        uid = stage.get(kind, BASELINE)["metadata"]["uid"]
-        deleted = time.monotonic()
-        stage.delete(kind, BASELINE)
-
-        def made() -> bool:
-            latest = stage.watch(kind, BASELINE).latest
-            return latest is not None and latest["metadata"]["uid"] != uid
-
-        stage.wait("another one", made, 30, never=["Failed"])
-        again = stage.wait("its share again", lambda: shared_again(stage, deleted), 40, never=["Failed"])
-        assert stage.image_of(BASELINE) == "app:1"
-        failures = traffic.tally(deleted - (time.monotonic() - traffic.now)).failures
-        print(f"{kind}: a share again after {again - deleted:.1f} s; {failures}")
-        stage.wait_end("Succeeded", timeout=150)
+        stage.wait("the baseline to have a share", lambda: any(baseline for _, baseline in splits(stage)), never=["Failed"])
+        for kind in ("deployments", "services"):
+            time.sleep(SETTLE)
+            deleted = delete_baseline(stage, kind)
+            again = stage.wait("its share again", lambda since=deleted: shared_again(stage, since), never=["Failed", "Succeeded"])
+            assert stage.image_of(BASELINE) == "app:1"
+            failures = traffic.tally(deleted - (time.monotonic() - traffic.now)).failures
+            print(f"{kind}: a share again after {again - deleted:.1f} s; {failures}")
+        stage.wait_end("Succeeded")
         assert_nothing_is_left(stage)
         # What is deleted by hand goes before the routes do: requests of the moment until the operator, Contour and Envoy have heard of it may fail.
-        assert traffic.stop().failures.total() <= RATE
+        assert traffic.stop().failures.total() <= 3 * RATE
+
+
+def delete_baseline(stage: Stage, kind: str) -> float:
+    """Returns once there is another object of that name, with the moment of the deletion."""
+    watch, uid = stage.watch(kind, BASELINE), stage.get(kind, BASELINE)["metadata"]["uid"]
+    deleted = time.monotonic()
+    stage.delete(kind, BASELINE)
+
+    def made() -> bool:
+        return watch.latest is not None and watch.latest["metadata"]["uid"] != uid
+
+    stage.wait("another one", made, never=["Failed", "Succeeded"])
+    return deleted
 
 
 def shared_again(stage: Stage, deleted: float) -> float | None:

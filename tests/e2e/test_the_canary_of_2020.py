@@ -14,7 +14,7 @@ from tests.e2e.operators import operator
 from tests.e2e.stage import Parts, staged
 from tests.testbed.waiting import until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.mesh, pytest.mark.slow, pytest.mark.timeout(600)]
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "podinfo-2020.yaml"
 STEPS = list(range(5, 101, 5))
@@ -58,12 +58,12 @@ def _release(cluster, mesh, parts, text):
         stage.deploy("podinfo:5.0.0")
         cluster.kubectl("apply", "-f", "-", input=text)
         stage.wait_phase("Initialized")
-        mesh.wait_host("podinfo", timeout=30)
-        with stage.traffic(rate=30) as users:
+        mesh.wait_host("podinfo")
+        with stage.traffic(rate=15) as users:
             stage.deploy("podinfo:5.1.0")
             status = stage.wait_end("Succeeded", timeout=330)
             stage.assert_clients_saw(users, STEPS, old="podinfo:5.0.0", new="podinfo:5.1.0", plural="httproutes")
-            assert users.collect(60).images == {"podinfo:5.1.0": 60}
+            assert users.collect(30).images == {"podinfo:5.1.0": 30}
             assert users.stop().failures == {}
         assert status["failedChecks"] == 0
         assert stage.image_of("podinfo-primary") == "podinfo:5.1.0"

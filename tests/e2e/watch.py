@@ -43,7 +43,7 @@ class Watch:
     def start(self) -> Self:
         """Returns once the watch is under way."""
         self._thread.start()
-        assert self._began.wait(15), f"no watch of {self._path}"
+        assert self._began.wait(60), f"no watch of {self._path}"
         return self
 
     def stop(self) -> None:

@@ -56,7 +56,7 @@ class Demo:
     def signal(self, number: int = signal.SIGINT) -> None:
         self.popen.send_signal(number)
 
-    def end(self, timeout: float = 20.0) -> tuple[int, str, str]:
+    def end(self, timeout: float = 90.0) -> tuple[int, str, str]:
         """Exit code, output and errors."""
         try:
             out, err = self.popen.communicate(timeout=timeout)
@@ -85,7 +85,7 @@ class Demo:
                 continue
         return found
 
-    def gone(self, timeout: float = 5.0) -> bool:
+    def gone(self, timeout: float = 20.0) -> bool:
         """Whether all its processes are gone, at once or soon: who was killed needs a moment to disappear."""
         deadline = time.monotonic() + timeout
         while self.processes() and time.monotonic() < deadline:

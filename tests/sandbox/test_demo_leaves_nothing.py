@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.demo import Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def assert_nothing_is_left(it):
     assert it.files() == []
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.4, 0.8, 1.2, 1.6])
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 1.6])
 def test_ctrl_c_while_it_starts(demo, seconds):
     it = demo("--json")
     while not it.files() and it.popen.poll() is None:  # until its folder exists: from then on there is something to leave behind
@@ -103,7 +103,7 @@ def test_ctrl_c_while_a_rejected_image_is_taken_back_in_git(demo):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pause", [0.0, 0.05, 0.15])
+@pytest.mark.parametrize("pause", [0.0, 0.1])
 def test_the_second_ctrl_c_kills_and_still_cleans_up(demo, pause):
     it = demo("--json")
     it.until(weight(5))
@@ -112,7 +112,7 @@ def test_the_second_ctrl_c_kills_and_still_cleans_up(demo, pause):
     it.signal()
     began = time.monotonic()
     assert it.end()[0] in {130, -signal.SIGINT}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert_nothing_is_left(it)
 
 
@@ -134,7 +134,7 @@ def test_sigkill_takes_all_processes_with_it(demo):
     assert any("loadtest.hey" in line or " hey " in line for line in it.processes())
     it.signal(signal.SIGKILL)
     it.end()
-    assert it.gone(15), it.processes()
+    assert it.gone(30), it.processes()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from canary.sandbox.fleet import BAKE, RINGS
 from tests.sandbox.demo import ROOT, Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FIRST, *LATER = RINGS
 
 
@@ -18,7 +18,7 @@ def told(tmp_path_factory):
     """One run: exit code, what was told, its errors, and the run itself."""
     it = Demo(tmp_path_factory.mktemp("rings"), "--rings", "--json")
     try:
-        code, out, err = it.end(280)
+        code, out, err = it.end(560)
     finally:
         it.close()
     return code, [json.loads(line) for line in out.splitlines()], err, it
@@ -123,7 +123,7 @@ def interrupted(tmp_path, ready):
     try:
         ready(it)
         it.signal(signal.SIGINT)
-        code, _, err = it.end(30)
+        code, _, err = it.end(90)
         return code, err, it.files(), it.gone()
     finally:
         it.close()

@@ -13,7 +13,7 @@ from tests.testbed.mesh import Mesh
 from tests.testbed.process import Process
 from tests.testbed.waiting import until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.mesh, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "examples" / "podinfo-2020.yaml"
@@ -51,7 +51,7 @@ def tell(cluster, folder, *flags):
     place = (f"--manifest={manifest}", f"--kubeconfig={cluster.kubeconfig}", *PLACE)
     it = Demo(folder, "--cluster", "--yes", "--json", "--interval=2s", *place, *BAD, *flags)
     try:
-        code, out, err = it.end(240)
+        code, out, err = it.end(500)
     finally:
         it.close()
     told = [json.loads(line) for line in out.splitlines()]
@@ -92,7 +92,7 @@ def test_an_operator_that_is_there_acts_and_its_kinds_stay(bare, tmp_path):
     command = [sys.executable, "-m", "canary.cli.main", "run", f"-kubeconfig={bare.kubeconfig}", *flags]
     operator = Process("operator", command, log=tmp_path / "operator.log")
     try:
-        until("the lease", lambda: exists(bare, "lease", "-n", "kube-system", "flagger-leader-election"), 30)
+        until("the lease", lambda: exists(bare, "lease", "-n", "kube-system", "flagger-leader-election"), 90)
         it, told = tell(bare, tmp_path / "demo", "--gateway=projectcontour/contour")
         assert "holds lease kube-system/flagger-leader-election" in told[-1]["parts"]["operator"]
         assert {run["outcome"] for run in told[-1]["runs"]} == {"Succeeded", "Failed"}

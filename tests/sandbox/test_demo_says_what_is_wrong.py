@@ -9,7 +9,7 @@ import pytest
 
 from tests.sandbox.demo import ROOT, Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def demo(tmp_path):
         it.close()
 
 
-def failed(it, code, timeout=30):
+def failed(it, code, timeout=90):
     """Its errors, without a traceback."""
     ended, out, err = it.end(timeout)
     assert ended == code, err

@@ -7,7 +7,7 @@ import pytest
 
 from tests.sandbox.demo import ROOT, Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SHORT = ROOT / "examples" / "podinfo.yaml"
 
 
@@ -16,7 +16,7 @@ def told(tmp_path_factory):
     """One run with the manifest of 2020: exit code, what was told, and the run itself."""
     it = Demo(tmp_path_factory.mktemp("demo"), "--json")
     try:
-        code, out, err = it.end(180)
+        code, out, err = it.end(500)
     finally:
         it.close()
     return code, [json.loads(line) for line in out.splitlines()], err, it
@@ -92,7 +92,7 @@ def test_another_manifest_and_lines_of_text(tmp_path):
     """Half of the traffic is enough for this one; its interval of ten seconds is replaced."""
     it = Demo(tmp_path / "demo", "--headless", f"--manifest={SHORT}")
     try:
-        code, out, err = it.end(150)
+        code, out, err = it.end(500)
     finally:
         it.close()
     assert code == 0, err + out
@@ -108,7 +108,7 @@ def test_a_canary_that_never_fails_a_check_ends_the_story_badly(tmp_path):
     lenient.write_text(SHORT.read_text().replace("min: 99", "min: 1"))
     it = Demo(tmp_path / "demo", "--json", f"--manifest={lenient}")
     try:
-        code, out, _ = it.end(150)
+        code, out, _ = it.end(500)
     finally:
         it.close()
     bad = json.loads(out.splitlines()[-1])["runs"][1]

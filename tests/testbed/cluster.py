@@ -171,7 +171,7 @@ class Cluster:
             self.wait(f"CRD {item['metadata']['name']} to be served", partial(self._served, item))
         return [item["metadata"]["name"] for item in items]
 
-    def wait(self, what: str, predicate: Callable[[], T | None], timeout: float = 30.0) -> T:
+    def wait(self, what: str, predicate: Callable[[], T | None], timeout: float = 90.0) -> T:
         """The first truthy value of `predicate`. Raises TimeoutError, or ProcessDiedError as soon as a control plane program is gone."""
         return until(what, predicate, timeout, alarm=self.check)
 
@@ -191,7 +191,7 @@ class Cluster:
         """Begin to delete it; what it holds goes in the background."""
         self.api.call("DELETE", f"/api/v1/namespaces/{name}")
 
-    def wait_deployment(self, namespace: str, name: str, *, timeout: float = 30.0) -> dict[str, Any]:
+    def wait_deployment(self, namespace: str, name: str, *, timeout: float = 90.0) -> dict[str, Any]:
         """The Deployment, once its newest template is rolled out and every replica is ready."""
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
         found: dict[str, Any] = self.wait(f"deployment {namespace}/{name} to be ready", lambda: _rolled_out(self.api.get(path)), timeout)
