@@ -22,7 +22,6 @@ _DOUBT: Final = 1.5
 _JUMP: Final = 4.0
 """Standard errors by which one tick must differ for what came before it to be no longer recent: an outage has begun or ended."""
 _FLOOR: Final = 1e-6
-_TOP: Final = 1 - _FLOOR
 _HISTORY: Final = 40
 """Windows of one tick in the past that settle the dispersion before the run begins."""
 _ENOUGH: Final = 120
@@ -47,15 +46,10 @@ class Rate:
 
     @property
     def value(self) -> float:
-        # an hour of the past is thousands of these, for each metric of each simulated release: no calls that arithmetic does not need
-        n, x = self._n, self._x
-        lasting = (self._long_x + self._prior * _PRIOR_REQUESTS) / (self._long_n + _PRIOR_REQUESTS)
-        apart = (x - n * lasting) / math.sqrt(n * lasting + 1)
-        pull = _PULL_ERRORS / (lasting if lasting > _FLOOR else _FLOOR) / (1 + (apart / _DOUBT) ** 4)
-        if pull < _PULL_LEAST:
-            pull = _PULL_LEAST
-        value = (x + pull * lasting) / (n + pull)
-        return _FLOOR if value < _FLOOR else _TOP if value > _TOP else value
+        lasting = self.lasting
+        apart = (self._x - self._n * lasting) / math.sqrt(self._n * lasting + 1)
+        pull = max(_PULL_LEAST, _PULL_ERRORS / max(lasting, _FLOOR) / (1 + (apart / _DOUBT) ** 4))
+        return min(max((self._x + pull * lasting) / (self._n + pull), _FLOOR), 1 - _FLOOR)
 
     @property
     def recent(self) -> tuple[float, float]:
