@@ -295,13 +295,14 @@ class AnyOrder(RuleBasedStateMachine):
         """Past its review, a target that serves while the primary does not is never without traffic for more than a tick."""
         if not hasattr(self, "world") or self.world.canary.spec.suspend or self.world.gone:
             return
-        world = replace_world(self.world)
+        world = self.world
         if world.status.phase not in (Phase.PROMOTING, Phase.FINALISING):
             return
         if not (isinstance(world.target, Copy) and world.target.ready) or (world.primary and world.primary.ready):
             return
         if world.primary is not None and world.primary.replicas == 0:
             return
+        world = replace_world(world)
         for _ in range(3):
             try:
                 world.tick()

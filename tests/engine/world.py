@@ -35,12 +35,15 @@ from canary.kube.resource import (
     NAMESPACES,
     SERVICES,
 )
+from canary.kube.transport import Timeouts
 from canary.sandbox.server import ApiServer
 from canary.sandbox.world import CRDS, ROUTE_CRD
 from canary.targets.readiness import matters
 from tests.testbed.workload import deployment
 
 NS = "test"
+BUSY = Timeouts(connect=60.0, total=120.0)
+"""Server and operators share a process, and with other tests the machine: an answer that comes late says nothing about either."""
 DEFINITIONS = (ROUTE_CRD, *(crd(kind) for kind in KINDS))
 
 
@@ -110,7 +113,7 @@ class Process:
         self.died = asyncio.Event()
 
     async def __aenter__(self):
-        self.client = ApiClient(auth.fixed(self.stage.api.url))
+        self.client = ApiClient(auth.fixed(self.stage.api.url), timeouts=BUSY)
         self.cluster = WatchedCluster(self.client)
         self._arm(self.client)
         settings = Settings(mesh_provider=self.provider, port=0)
@@ -192,7 +195,7 @@ class Stage:
         self.api = ApiServer()
         await self.api.start()
         self.metrics, self.hooks = Metrics(), Hooks()
-        self.user = ApiClient(auth.fixed(self.api.url))
+        self.user = ApiClient(auth.fixed(self.api.url), timeouts=BUSY)
         for definition in DEFINITIONS:
             await self.user.create(CRDS, definition)
         await self.user.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS}})

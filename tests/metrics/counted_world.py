@@ -145,7 +145,7 @@ def prometheus(folder, page, *, ready, kind="text/plain; version=0.0.4", feature
     url = f"http://127.0.0.1:{port}"
     job = {"job_name": "world", "static_configs": [{"targets": [f"127.0.0.1:{source.server_port}"]}]}
     (folder / "prometheus.yml").write_text(
-        json.dumps({"global": {"scrape_interval": "20s", "scrape_timeout": "20s"}, "scrape_configs": [job]})
+        json.dumps({"global": {"scrape_interval": "5s", "scrape_timeout": "5s"}, "scrape_configs": [job]})
     )
     command = [tools.find("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     command += [f"--enable-feature={features}"] if features else []

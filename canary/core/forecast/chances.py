@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -49,9 +50,12 @@ def _limit(metric: Metric) -> Limit | None:
     return None if bounds.max is None else Limit(metric.name, _P99, window, bounds.max, fails)
 
 
+@lru_cache(maxsize=1024)
 def exceeds(requests: float, bad: float, limit: float) -> float:
     """Chance that more than `limit` (a share) of the requests are bad, when `requests` are expected of which a share `bad` is; without requests
     nothing is exceeded.
+
+    Kept for a while: a search for the smallest fault that one check catches asks for the other checks again and again.
     """
     if requests <= 0 or bad <= 0 or limit >= 1:
         return 0.0
