@@ -18,7 +18,7 @@ from dataclasses import replace
 from canary.api.sequential import Baseline, Judge
 from canary.api.status import FRESH, PRIMARY, BaselineStatus
 from canary.core.evidence import shortened
-from canary.core.model import EnsureBaseline, Readiness, RemoveBaseline, Routes, SetRoutes, Unknown, Workload
+from canary.core.model import EnsureBaseline, EnsureRoutes, Readiness, RemoveBaseline, Routes, SetRoutes, Unknown, Workload
 from canary.core.strategies import Strategy
 from canary.core.turn import End, Turn
 
@@ -113,7 +113,9 @@ def _of_another_run(t: Turn) -> bool:
 
 
 def _named(t: Turn) -> bool:
-    """Whether requests may still be sent there: routes as they were read name it, or cannot be read."""
+    """Whether requests may still be sent there: routes as they were read name it or cannot be read, or those that this tick makes again do."""
+    if any(isinstance(effect, EnsureRoutes | SetRoutes) and effect.routes.baseline for effect in t.effects):
+        return True
     live = t.snapshot.routes
     if not t.snapshot.has_weights or live is None:
         return False

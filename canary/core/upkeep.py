@@ -31,7 +31,6 @@ def upkeep(t: Turn) -> End | None:
     """Services, primary, autoscaler, apex, routes. Ends the tick only while a primary is being made again."""
     baseline.judge_fate(t)
     t.routes = current_routes(t)
-    t.follow_baseline()
     if t.primary is None:
         return _without_primary(t)
     t.do(EnsureServices(apex=False))
@@ -77,6 +76,7 @@ def ensure_routes(t: Turn) -> None:
     """Repair the traffic object around the weights as they are."""
     if t.snapshot.has_weights:
         t.do(EnsureRoutes(t.routes))
+        t.follow_baseline()
 
 
 def needs_target(t: Turn) -> bool:

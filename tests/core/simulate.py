@@ -213,7 +213,7 @@ class World:
             copied=self.copied,
             has_weights=self.has_weights,
             has_scaler=self.has_scaler,
-            baseline=self.baseline.view() if isinstance(self.baseline, Copy) else self.baseline,
+            baseline=self._baseline_seen(),
             baseline_left=isinstance(self.baseline, Copy) or self.baseline_service,
         )
 
@@ -223,6 +223,13 @@ class World:
         if not isinstance(target, Copy) or primary is None:
             return False
         return (target.revision, self.configs) == (primary.revision, primary.configs)
+
+    def _baseline_seen(self) -> Workload | Unknown | None:
+        """Nobody reaches it without its Service."""
+        if not isinstance(self.baseline, Copy):
+            return self.baseline
+        seen = self.baseline.view()
+        return seen if self.baseline_service else replace(seen, ready_replicas=0, readiness=Readiness.WAITING)
 
     def answer(self, ask: Ask) -> Answer:
         self.asked.append(ask)
@@ -325,6 +332,7 @@ class World:
                 assert 0 <= routes.baseline <= routes.primary - routes.baseline, f"{routes}: the primary has less than the baseline"
                 assert routes.baseline <= routes.canary, f"{routes}: the baseline has more than the canary"
                 if routes.baseline:
+                    self._named = True
                     assert isinstance(self.baseline, Copy), f"{routes}: there is no baseline"
                     assert self.baseline.ready > 0, f"{routes}: the baseline answers nobody"
                     assert self.baseline_service, f"{routes}: the baseline has no Service"

@@ -222,6 +222,18 @@ def test_routes_that_cannot_be_read_may_still_name_it():
         assert "RemoveBaseline" not in kinds(world.decide())
 
 
+def test_routes_that_are_made_again_with_it_are_left_before_it_goes():
+    """The object with the weights is gone, and so is the primary: the tick that makes routes anew sends all to the target, in a second step."""
+    world = until(released(), lambda w: w.routes.baseline > 0)
+    world.primary = world.routes = None
+    decision = world.tick()
+    assert [e.routes.baseline > 0 for e in decision.effects if isinstance(e, SetRoutes | EnsureRoutes)] == [True, False]
+    assert "RemoveBaseline" not in kinds(decision)
+    go(world, 30)
+    assert world.baseline is None
+    assert not world.baseline_service
+
+
 def test_without_the_option_nothing_of_it_is_said_stored_or_done():
     plain = watched(World(analysis={key: value for key, value in ANALYSIS.items() if key != "baseline"}).bootstrap())
     plain.release("B")
