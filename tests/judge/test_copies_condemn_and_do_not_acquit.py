@@ -196,6 +196,23 @@ def test_health_from_copies_is_gone_and_evidence_against_stays():
     assert after.evidence["errorRate"]["fail"] == pytest.approx(against)
 
 
+def test_what_copies_cost_is_no_slowness_of_the_version():
+    """A service that answers in half a millisecond, and copies that take one more. Users of it are compared at any bound."""
+    judge, now = SequentialJudge(config(thresholds={}), [Tick(START + 15 * at, None, quick(0.1), 0) for at in range(240)]), START + 3600
+    for at in range(40):
+        decision = judge.observe(Tick(now + 15 * at, quick(0.7), quick(0.1), 0, copied=100))
+        assert decision.evidence["latency"]["fail"] <= 1.0
+    assert decision.verdict == "continue"
+    for at in range(40, 60):
+        decision = judge.observe(Tick(now + 15 * at, quick(0.7), quick(0.1), 50))
+    assert decision.verdict == "rollback"
+
+
+def quick(late):
+    """A thousand requests, of which this part took half a millisecond to one, and none longer."""
+    return Arm(1000, 0, {0.5: round(1000 * (1 - late)), 1.0: 1000, 5.0: 1000, 10.0: 1000, math.inf: 1000})
+
+
 def shown(judge, service):
     """Ticks at 50 % until users have shown that the error rate is tolerable."""
     return next(tick for tick in range(1, 400) if judge.observe(service.tick(50)).evidence["errorRate"]["pass"] >= 20)

@@ -27,6 +27,8 @@ SUSPICIOUS: Final = 5.0
 """Evidence from which the weight is not raised any more."""
 _TOLERATED: Final = 0.002
 _VERSION: Final = 2
+COPY_COSTS: Final = 5.0
+"""Milliseconds that being a copy may cost a request: the proxy makes it beside the one that a user waits for, over connections that are used less."""
 COPIES: Final = 0.25
 """Part of the deadline that the stage of copies may take: the traffic of users needs the rest."""
 
@@ -122,6 +124,8 @@ class SequentialJudge:
     def _count(self, tick: Tick, canary: Arm, primary: Arm, seconds: float) -> None:
         """Take a tick of which both arms are known."""
         pace, config = self._pace, self._config
+        if tick.copied:
+            canary, primary = _coarse(canary), _coarse(primary)
         pace.count(canary.total, primary.total, tick.part, seconds, copies=tick.copied > 0, whole=tick.whole)
         if config.baseline is Baseline.FRESH and not tick.weight:
             return  # what the primary does before a fresh baseline has requests says nothing of the baseline
@@ -324,6 +328,11 @@ class SequentialJudge:
             raise ValueError(f"state does not fit this configuration ({error}): begin the run anew") from error
         judge._ended = None if ended is None else (ended[0], int(ended[1]), str(ended[2]))
         return judge
+
+
+def _coarse(arm: Arm) -> Arm:
+    """The same without durations that say more of copies than of a version: below their costs no bound tells the two apart."""
+    return Arm(arm.total, arm.errors, {bound: count for bound, count in arm.buckets.items() if bound >= COPY_COSTS} or arm.buckets)
 
 
 def _both(tick: Tick) -> tuple[Arm, Arm] | None:
