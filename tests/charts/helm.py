@@ -9,8 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.testbed.absence import absent
 from tests.testbed.documents import documents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,10 +21,7 @@ def find_helm() -> str:
     for candidate in candidates:
         if candidate and (found := shutil.which(candidate)):
             return found
-    reason = "no helm: set CANARY_HELM, or build the test bed's tools"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    absent("no helm: set CANARY_HELM, or build the test bed's tools")
 
 
 class Chart:
