@@ -423,3 +423,30 @@ async def test_a_server_that_is_away_is_an_error_and_no_empty_view(fleet, server
     server.stop()
     with pytest.raises(GitFailed):
         await seen(fleet, rules())
+
+
+# ------------------------------------------------------------------------------------------ the branch of plans
+
+
+async def test_the_branch_of_plans_is_fetched_only_when_it_moved_or_the_mirror_is_gone(fleet, server):
+    mirror = fleet.mirror()
+
+    async def asked():
+        """The newest commit, which is here then, and how many requests that took."""
+        before = len(server.requests)
+        commit = await mirror.newest("main")
+        await mirror.git.run("cat-file", "-e", f"{commit}^{{commit}}")
+        return commit, len(server.requests) - before
+
+    assert await mirror.newest("nowhere") is None
+    first = fleet.head("main")
+    commit, fetching = await asked()
+    assert commit == first
+    commit, listing = await asked()
+    assert (commit, listing < fetching) == (first, True)
+    second = fleet.write({"README.md": "y"})
+    assert (await asked())[0] == second
+    await mirror.drop()
+    assert await asked() == (second, fetching)
+    fleet.git("update-ref", "refs/heads/main", first)
+    assert (await asked())[0] == first

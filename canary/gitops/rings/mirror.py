@@ -6,9 +6,12 @@ it (or a cluster was restored from a backup), and the cluster counts as having s
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from canary.api.rolloutplan import Layout, Mode, RolloutPlan
 from canary.gitops.clone import Clone
 from canary.gitops.command import Git
+from canary.gitops.credentials import GitAuth
 from canary.gitops.git import Author, Mirror
 from canary.gitops.reading import lines
 from canary.gitops.rings import plumbing
@@ -58,18 +61,30 @@ class RingClone(Clone):
 class RingMirror(Mirror):
     """A bare mirror of our own. Not safe for concurrent use."""
 
+    def __init__(self, folder: Path, url: str, auth: GitAuth) -> None:
+        super().__init__(folder, url, auth)
+        self._newest: dict[str, str | None] = {}
+
     @property
     def git(self) -> Git:
         """For questions."""
         return self._git
+
+    async def newest(self, branch: str) -> str | None:
+        """The branch's commit, as the server has it; None when there is no such branch. It is fetched when it is another one than last time. Raises GitFailed."""
+        await self._ensure()
+        listed = await self._listing(f"refs/heads/{branch}")
+        if listed.get(f"refs/heads/{branch}") != self._newest.get(branch):
+            tip = await self.fetch(branch)
+            self._newest[branch] = tip.oid if tip else None
+        return self._newest.get(branch)
 
     async def refresh(self, plan: RolloutPlan) -> tuple[dict[str, str], tuple[str, ...]]:
         """Ids by the server's names of refs, as of now, and the refs of clusters that somebody has tampered with. Raises GitFailed."""
         await self._ensure()
         names = [f"refs/heads/{name}" for name in branches(plan)]
         glob = f"{outcomes(plan)}/*" if outcomes(plan) else ""
-        out = await self._git.run("ls-remote", "--refs", "origin", *names, *([glob] if glob else []), network=True)
-        listed = {name: oid for oid, _, name in (line.partition("\t") for line in out.decode(errors="replace").splitlines())}
+        listed = await self._listing(*names, *([glob] if glob else []))
         wanted = {name: oid for name, oid in listed.items() if name in names or (glob and name.startswith(glob[:-1]))}
         here = {name.replace(_HERE, "refs/", 1): oid for name, oid in (await plumbing.refs(self._git, _HERE)).items()}
         changed = [name for name in names if name in wanted and here.get(name) != wanted[name]]
@@ -80,6 +95,15 @@ class RingMirror(Mirror):
         after = {name.replace(_HERE, "refs/", 1): oid for name, oid in (await plumbing.refs(self._git, _HERE)).items()}
         found = {name: after[name] for name in wanted if name in after}
         return found, await self._tampered({name: oid for name, oid in found.items() if name not in names}, glob)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._newest.clear()
+
+    async def _listing(self, *names: str) -> dict[str, str]:
+        """What the server has of these refs, and of others that end like them."""
+        out = await self._git.run("ls-remote", "--refs", "origin", *names, network=True)
+        return {name: oid for oid, _, name in (line.partition("\t") for line in out.decode(errors="replace").splitlines())}
 
     async def _take(self, wanted: list[str], *options: str) -> None:
         more = ("--no-tags", "--no-write-fetch-head", "--filter=blob:none", *options, "--stdin", "origin")

@@ -76,10 +76,10 @@ class Session:
 
     async def _tip(self) -> str:
         if isinstance(self.source, RingMirror):
-            tip = await self.source.fetch(self.branch)
+            tip = await self.source.newest(self.branch)
             if tip is None:
                 raise NotFound(f"there is no branch {self.branch!r}", hint="see --branch")
-            return tip.oid
+            return tip
         try:
             return await self.source.commit_of(f"refs/remotes/origin/{self.branch}")
         except UnknownRevision:
