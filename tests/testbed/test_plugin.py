@@ -120,3 +120,16 @@ class TestNamespace:
         namespaces = [path.read_text() for path in seen.iterdir()]
         assert len(namespaces) == 2
         assert len({*namespaces, self.network()}) == 3
+
+
+def test_patient_files_come_first_with_quick_ones_in_between_and_some_after_all_of_them():
+    patient = [Path(f"patient_{seconds}") for seconds in (60, 600, 50, 90)]
+    quick = [Path(f"quick_{number:02}") for number in range(40)]
+    longest = {path: float(path.name.rpartition("_")[2]) if path in patient else 0.0 for path in (*quick, *patient)}
+    most, second, third, last = (patient[number] for number in (1, 3, 0, 2))
+    assert [*plugin._mixed(longest)] == [most, *quick[:24], second, *quick[24:27], third, *quick[27:30], last, *quick[30:]]
+
+
+def test_quick_files_alone_keep_their_order():
+    quick = [Path(f"quick_{number}") for number in range(3)]
+    assert [*plugin._mixed(dict.fromkeys(quick, 0.0))] == quick
