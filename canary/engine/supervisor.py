@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import time
@@ -42,6 +43,8 @@ from canary.targets.readiness import matters
 
 log = logging.getLogger(__name__)
 
+_COLLECT = (10_000, 20, 20)
+"""Objects after which the garbage collector looks at the youngest, and how many such looks come before one at the older ones."""
 STUCK = 60.0
 """Seconds without a turn of the heartbeat after which the process calls itself dead."""
 
@@ -266,6 +269,10 @@ class Operator:
 
 def run_operator(settings: Settings) -> int:
     """`canary run`: configure logging, install signal handlers, run until stopped. Returns the exit code."""
+    # A tenth of the time of a busy fleet went into walking through modules and caches that are there to stay.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)
     configure(level=settings.log_level, style=settings.log_format)
 
     async def main() -> int:

@@ -27,6 +27,7 @@ from canary.engine.registry import Entry, Registry, key_of
 from canary.engine.scheduler import SETTLE, Key
 from canary.engine.settings import Settings
 from canary.engine.settle import Settling, moves_only, without_waiting
+from canary.engine.starts import Starts
 from canary.engine.telemetry import Telemetry
 from canary.engine.tracking import TrackingCluster
 from canary.kube.cluster import Cluster
@@ -63,6 +64,7 @@ class Ticker:
         self._settings = settings
         self._fence = fence
         self.settling = Settling()
+        self.starts = Starts()
         self._complaints: dict[Key, str] = {}
         self.echoes = Echoes()
 
@@ -94,6 +96,7 @@ class Ticker:
     def forget(self, key: Key) -> None:
         """A canary that is gone."""
         self.settling.forget(key)
+        self.starts.forget(key)
         self._actor.baselines.forget(key)
         self.echoes.forget(key)
         self._complaints.pop(key, None)
@@ -119,6 +122,8 @@ class Ticker:
         sight = replace(sight, snapshot=snapshot)
         decision, later = self.settling.removal_waits(key, snapshot, await self._decide(sight))
         self._fence()
+        if wait := self.starts.waits(key, sight.snapshot, decision):
+            return wait
         if wait := self.settling.parking_waits(key, sight.snapshot, decision):
             await self._actor.apply(sight, moves_only(decision))
             return wait
