@@ -1,4 +1,4 @@
-"""Killed at any step, between any two requests to Git, forge and API: one pull request, one status of each kind, one tag, one record."""
+"""Killed at any step, before any request to Git, forge or API that writes (see `Fuse`): one pull request, one status of each kind, one tag, one record."""
 
 from __future__ import annotations
 
@@ -33,20 +33,14 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def stepped(self: Git, *arguments: str, **options: Any) -> bytes:
         fuse = _FUSES.get(self.url)
         if fuse:
-            await fuse(f"before git {arguments[0]}")
-        out = await git(self, *arguments, **options)
-        if fuse and arguments[0] == "push":
-            await fuse("after git push")
-        return out
+            await fuse(f"git {arguments[0]}")
+        return await git(self, *arguments, **options)
 
     async def asked(self: Client, method: str, url: str, body: Any, query: Mapping[str, str | int] | None) -> Any:
         fuse = _FUSES.get(self.api)
         if fuse:
-            await fuse(f"before {method}")
-        answer = await exchange(self, method, url, body, query)
-        if fuse and method != "GET":
-            await fuse(f"after {method}")
-        return answer
+            await fuse(method)
+        return await exchange(self, method, url, body, query)
 
     monkeypatch.setattr(Git, "run", stepped)
     monkeypatch.setattr(Client, "_exchange", asked)
@@ -94,8 +88,8 @@ async def _free(_: str) -> None:
     return None
 
 
-def arm(one: Scene, steps: int) -> Fuse:
-    fuse = _FUSES[one.url] = _FUSES[one.forge] = Fuse(steps)
+def arm(one: Scene, writes: int) -> Fuse:
+    fuse = _FUSES[one.url] = _FUSES[one.forge] = Fuse(writes)
     one.api.step = fuse
     return fuse
 
@@ -106,10 +100,10 @@ def disarm(one: Scene) -> None:
     one.api.step = _free
 
 
-async def crash_at(server: GitServer, step: int) -> None:
-    async with scene(server, name=f"s{step}") as one:
+async def crash_at(server: GitServer, write: int) -> None:
+    async with scene(server, name=f"s{write}") as one:
         prepare(one)
-        fuse = arm(one, step)
+        fuse = arm(one, write)
         async with running(one.api, clock=one.clock):
             await asyncio.wait_for(fuse.blown.wait(), 30)
         disarm(one)
@@ -133,25 +127,24 @@ async def test_a_crash_at_any_step_leaves_one_of_each(server: GitServer) -> None
             await until(lambda: done(one))
         disarm(one)
         assert_once(one)
-    steps = len(fuse.names)
-    assert {"before POST", "after POST", "before git push", "after git push", "before git tag", "merge canaryruns"} <= set(fuse.names)
-    assert fuse.names.count("after POST") == 4  # a pull request and three statuses
+    assert {"POST", "git push", "merge canaryruns"} <= {*fuse.names}
+    assert fuse.names.count("POST") == 4  # a pull request and three statuses
     gate = asyncio.Semaphore(ACROSS)
 
-    async def each(step: int) -> None:
+    async def each(write: int) -> None:
         async with gate:
-            await crash_at(server, step)
+            await crash_at(server, write)
 
-    await asyncio.gather(*(each(step) for step in range(steps)))
+    await asyncio.gather(*(each(write) for write in range(len(fuse.names))))
 
 
 @pytest.mark.fault(12)
 async def test_crash_after_crash_still_comes_to_an_end(server: GitServer) -> None:
-    """Every process gets a few steps further than the one before it."""
+    """Every process gets a few writes further than the one before it."""
     async with scene(server, name="again") as one:
         prepare(one)
-        for step in range(3, 120, 9):
-            fuse = arm(one, step)
+        for write in range(1, 60, 3):
+            fuse = arm(one, write)
             async with running(one.api, clock=one.clock):
                 both = [asyncio.ensure_future(until(lambda: done(one))), asyncio.ensure_future(fuse.blown.wait())]
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -207,15 +200,15 @@ async def test_a_reply_that_is_lost_is_found_again(server: GitServer) -> None:
         assert settled(one.api) is False  # it still waits for a person
 
 
-async def closed_after_a_crash(server: GitServer, step: int) -> bool:
-    """Whether the process lived long enough to die at this step."""
-    async with scene(server, name=f"close-{step}") as one:
+async def closed_after_a_crash(server: GitServer, write: int) -> bool:
+    """Whether the process lived long enough to die at this write."""
+    async with scene(server, name=f"close-{write}") as one:
         one.sink(onFailure={"delivery": "pullRequest"}, records={"target": "none"})
         one.run("r1", "pr")
         async with running(one.api, clock=one.clock):
             await until(lambda: one.said("pr") == ("Waiting", "PullRequest"))
         one.api.add(CANARY_RUNS, run("r2", outcome="Succeeded", minute=5, effects=()))
-        fuse = arm(one, step)
+        fuse = arm(one, write)
         async with running(one.api, clock=one.clock):
             await until(lambda: fuse.blown.is_set() or settled(one.api), seconds=30)
         died = fuse.blown.is_set()
@@ -233,19 +226,19 @@ async def closed_after_a_crash(server: GitServer, step: int) -> bool:
 @pytest.mark.timeout(300)
 @pytest.mark.fault(12)
 async def test_a_crash_while_a_pull_request_is_closed_says_why_at_most_once(server: GitServer) -> None:
-    step = 0
-    while await closed_after_a_crash(server, step):
-        step += 1
-    assert step >= 8
+    write = 0
+    while await closed_after_a_crash(server, write):
+        write += 1
+    assert write >= 4
 
 
-async def refused_after_a_crash(server: GitServer, step: int) -> bool:
-    """A push that the branch refuses becomes a pull request; whether the process lived long enough to die at this step of it."""
-    async with scene(server, name=f"auto-{step}") as one:
+async def refused_after_a_crash(server: GitServer, write: int) -> bool:
+    """A push that the branch refuses becomes a pull request; whether the process lived long enough to die at this write of it."""
+    async with scene(server, name=f"auto-{write}") as one:
         one.server.hook(one.repo, "pre-receive", PROTECT)
         one.sink(onFailure={"delivery": "auto"}, records={"target": "none"})
         one.run("r1", "revert")
-        fuse = arm(one, step)
+        fuse = arm(one, write)
         async with running(one.api, clock=one.clock):
             await until(lambda: fuse.blown.is_set() or one.said("revert") == ("Waiting", "PullRequest"), seconds=30)
         died = fuse.blown.is_set()
@@ -265,7 +258,7 @@ async def refused_after_a_crash(server: GitServer, step: int) -> bool:
 @pytest.mark.timeout(300)
 @pytest.mark.fault(7, 12)
 async def test_a_crash_between_a_refused_push_and_its_pull_request_asks_once(server: GitServer) -> None:
-    step = 0
-    while await refused_after_a_crash(server, step):
-        step += 1
-    assert step >= 12
+    write = 0
+    while await refused_after_a_crash(server, write):
+        write += 1
+    assert write >= 5

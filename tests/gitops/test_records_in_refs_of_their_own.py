@@ -193,23 +193,22 @@ async def test_a_crash_at_any_step_leaves_one_record_of_each_in_the_ref(server: 
         async with running(api):
             await until(lambda: settled(api))
         assert_once(server, api, "whole")
-    assert sum(name == "before git push" for name in fuse.names) == 3
-    telling = [step for step, name in enumerate(fuse.names) if name.startswith(("before git push", "after git push", "merge"))]
-    assert len(telling) >= 10  # nothing else leaves anything behind: the directory is gone with the process
+    assert fuse.names.count("git push") == 3
+    assert len(fuse.names) >= 7
     gate = asyncio.Semaphore(ACROSS)
 
-    async def crash_at(step: int) -> None:
-        async with gate, scenario(server, f"crash-{step}") as (api, url):
-            fuse = _FUSES[url] = Fuse(step)
+    async def crash_at(write: int) -> None:
+        async with gate, scenario(server, f"crash-{write}") as (api, url):
+            fuse = _FUSES[url] = Fuse(write)
             api.step = fuse
             async with running(api):
                 await asyncio.wait_for(fuse.blown.wait(), 30)
             del _FUSES[url]
             api.step = _free
             await drained(api)
-            assert_once(server, api, f"crash-{step}")
+            assert_once(server, api, f"crash-{write}")
 
-    await asyncio.gather(*(crash_at(step) for step in telling))
+    await asyncio.gather(*(crash_at(write) for write in range(len(fuse.names))))
 
 
 async def test_commits_of_the_ref_are_signed_as_those_of_branches(server: GitServer, fleet: str, api: Api, ssh_key: Path) -> None:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 MARKS = ("cluster", "mesh")
-LEFT = 0.2
+LEFT = 0.6
 """Part of the quick files that comes after all patient ones."""
 _NAMES = iter(range(1, 1_000_000))
 

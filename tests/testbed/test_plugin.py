@@ -122,12 +122,13 @@ class TestNamespace:
         assert len({*namespaces, self.network()}) == 3
 
 
-def test_patient_files_come_first_with_quick_ones_in_between_and_some_after_all_of_them():
+def test_patient_files_come_first_with_quick_ones_in_between_and_some_after_all_of_them(monkeypatch):
+    monkeypatch.setattr(plugin, "LEFT", 0.25)
     patient = [Path(f"patient_{seconds}") for seconds in (60, 600, 50, 90)]
     quick = [Path(f"quick_{number:02}") for number in range(40)]
     longest = {path: float(path.name.rpartition("_")[2]) if path in patient else 0.0 for path in (*quick, *patient)}
     most, second, third, last = (patient[number] for number in (1, 3, 0, 2))
-    assert [*plugin._mixed(longest)] == [most, *quick[:24], second, *quick[24:27], third, *quick[27:30], last, *quick[30:]]
+    assert [*plugin._mixed(longest)] == [most, *quick[:22], second, *quick[22:25], third, *quick[25:28], last, *quick[28:]]
 
 
 def test_quick_files_alone_keep_their_order():
