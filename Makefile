@@ -10,7 +10,7 @@ UV_VERSION := 0.13.8
 export SSL_CERT_FILE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
 ARGS ?=
 # Of `make test`; each may have a control plane of its own, of up to 1.5 GiB.
-WORKERS ?= 4
+WORKERS ?= $(shell awk '/^MemTotal/ {print ($$2 > 11000000) ? 5 : 3}' /proc/meminfo 2>/dev/null || echo 4)
 # Hundreds of processes of ours start in `make test`: where the environment forbids to keep what was compiled, each compiles everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
