@@ -3,7 +3,7 @@
 A cluster works in stages: the deployment controller, the ReplicaSet controller, the scheduler and the kubelets take what comes in the order in which
 it came. A hundred Deployments scaled up at one moment pass each stage together and become ready together, when all the work is done; and as their
 steps are one interval apart from then on, all of them are promoted at one moment, too. Started at a pace that a small control plane can follow, each
-is ready soon after its own start, the last one no later than before, and what follows is as spread out as the starts were.
+is ready soon after its own start, and what follows is as spread out as the starts were: the last one begins later, and all are promoted earlier.
 
 Only the start of a run waits, before anything of it is written: rollbacks, promotions and repairs never do. Rejected: fewer ticks at once, which are
 short and would make rollbacks wait as well; sleeping in the tick, which would hold one of the slots.

@@ -104,13 +104,17 @@ class Mirror(Reader):
         While it has not, `fetch` and `push` take a branch or a tag that is called like it, and git cannot be told not to. The lease would keep us from
         writing there, but for ever, and nobody would know why.
         """
-        out = await self._git.run("ls-remote", "--refs", "origin", ref, network=True)
-        found = {line.partition("\t")[2] for line in out.decode(errors="replace").splitlines()}
-        alike = sorted(found & {f"{prefix}{ref}" for prefix in ("refs/", "refs/heads/", "refs/tags/", "refs/remotes/")})
+        found = await self._listing(ref)
+        alike = sorted(found.keys() & {f"{prefix}{ref}" for prefix in ("refs/", "refs/heads/", "refs/tags/", "refs/remotes/")})
         if alike and ref not in found:
             text = f"the server has {alike[0]}, which git takes for {ref} as long as that is not there; remove it, or name another ref"
             raise GitFailed(Failure("Refused", Reaction.BLOCKED, text))
         return ref in found
+
+    async def _listing(self, *names: str) -> dict[str, str]:
+        """What the server has of these refs, and of others whose names end like theirs: ids by name."""
+        out = await self._git.run("ls-remote", "--refs", "origin", *names, network=True)
+        return {name: oid for oid, _, name in (line.partition("\t") for line in out.decode(errors="replace").splitlines())}
 
     async def _fetch(self, branch: str, ref: str, *, depth: int) -> bool:
         refspec = f"+{_whole(branch)}:{ref}"

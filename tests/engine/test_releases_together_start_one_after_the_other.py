@@ -1,23 +1,18 @@
 """Runs that begin at one moment wake their targets at a pace that a small control plane follows; nothing else waits for that."""
 
+from dataclasses import replace
+
 import pytest
 
-from canary.api.canary import parse_canary
 from canary.api.status import Phase, RunStatus
-from canary.core.model import ALL_TO_PRIMARY, Decision, Readiness, ScaleTarget, SetRoutes, Snapshot, Unknown, Workload
+from canary.core.model import ALL_TO_PRIMARY, Decision, Readiness, ScaleTarget, SetRoutes, Unknown, Workload
 from canary.engine import starts
 from canary.engine.starts import BURST, RATE, Starts
+from tests.engine.test_traffic_waits_for_the_mesh import Clock
+from tests.engine.test_traffic_waits_for_the_mesh import snapshot as at_rest
 from tests.engine.world import Stage
 
 UP = ScaleTarget(up=True)
-
-
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -35,28 +30,13 @@ def workload(pods=0):
 
 
 def snapshot(*, target=None, run=None, kind="Deployment"):
-    canary = parse_canary(
-        {
-            "apiVersion": "flagger.app/v1beta1",
-            "kind": "Canary",
-            "metadata": {"name": "app", "namespace": "test", "uid": "u", "resourceVersion": "1"},
-            "spec": {
-                "targetRef": {"apiVersion": "apps/v1", "kind": kind, "name": "app"},
-                "service": {"port": 80},
-                "analysis": {"interval": "10s", "threshold": 1, "stepWeight": 10},
-            },
-        }
-    )
-    status = canary.status.model_copy(update={"run": RunStatus(id=run) if run else None})
-    return Snapshot(
-        canary=canary.model_copy(update={"status": status}),
-        now=0.0,
-        provider="contour",
-        target=target or workload(),
-        primary=workload(1),
-        configs=None,
-        routes=ALL_TO_PRIMARY,
-    )
+    found = at_rest(target=target or workload(), primary=workload(1))
+    spec, status = found.canary.spec, found.canary.status
+    changes = {
+        "spec": spec.model_copy(update={"target_ref": spec.target_ref.model_copy(update={"kind": kind})}),
+        "status": status.model_copy(update={"run": RunStatus(id=run) if run else None}),
+    }
+    return replace(found, canary=found.canary.model_copy(update=changes))
 
 
 def beginning(before, *effects, run="new"):
@@ -125,8 +105,8 @@ def test_nothing_but_the_beginning_of_a_run_waits(turns, before, effects, run):
 def test_a_target_that_is_woken_because_its_primary_is_gone_does_not_wait(turns):
     for number in range(BURST + 5):
         begin(turns, number)
-    at_rest = snapshot(run="done")
-    assert turns.waits(("test", "other"), at_rest, Decision(status=at_rest.canary.status, effects=(UP,))) == 0
+    calm = snapshot(run="done")
+    assert turns.waits(("test", "other"), calm, Decision(status=calm.canary.status, effects=(UP,))) == 0
 
 
 async def test_nothing_of_a_run_is_written_before_its_turn(monkeypatch, clock):

@@ -84,10 +84,10 @@ def _mixed(longest: Mapping[Path, float]) -> Iterator[Path]:
     """The files in the order in which they are tested, from the seconds that one of their tests may take."""
     patient = sorted((path for path, seconds in longest.items() if seconds), key=lambda path: -longest[path])
     quick = [path for path, seconds in longest.items() if not seconds]
-    due, given = 0.0, 0
+    total, due, given = sum(longest.values()), 0.0, 0
     for path in patient:
         yield path
-        due += longest[path] / sum(longest.values()) * (1 - LEFT) * len(quick)
+        due += longest[path] / total * (1 - LEFT) * len(quick)
         yield from quick[given : int(due)]
         given = int(due)
     yield from quick[given:]

@@ -100,11 +100,6 @@ class RingMirror(Mirror):
         super()._forget()
         self._newest.clear()
 
-    async def _listing(self, *names: str) -> dict[str, str]:
-        """What the server has of these refs, and of others that end like them."""
-        out = await self._git.run("ls-remote", "--refs", "origin", *names, network=True)
-        return {name: oid for oid, _, name in (line.partition("\t") for line in out.decode(errors="replace").splitlines())}
-
     async def _take(self, wanted: list[str], *options: str) -> None:
         more = ("--no-tags", "--no-write-fetch-head", "--filter=blob:none", *options, "--stdin", "origin")
         await self._git.run("fetch", "-q", *more, stdin=lines(wanted), network=True)
